@@ -1,0 +1,2 @@
+//! Client-side load balancing for a MySQL StatefulSet behind a headless Service.
+#![forbid(unsafe_code)]
