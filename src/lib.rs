@@ -1,2 +1,4 @@
 //! Client-side load balancing for a MySQL StatefulSet behind a headless Service.
 #![forbid(unsafe_code)]
+
+pub mod balance;

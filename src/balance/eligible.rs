@@ -1,0 +1,58 @@
+//! What the balancer asks of a request and of an endpoint's error.
+//!
+//! Owns the two traits at the balancer's edge. They must stay free of any protocol: roles, lag
+//! and tokens are the business of whoever implements them.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Whether an endpoint may serve a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Eligibility {
+    /// It may, and has room.
+    Yes,
+    /// It may, but somebody would have to wait there: picked after every endpoint with room.
+    Full,
+    /// It may, but only when no endpoint that answers `Yes` or `Full` is to be had.
+    Reserve,
+    /// It may not.
+    No,
+}
+
+/// A request that knows which endpoints may serve it.
+///
+/// Asked again for every pick, so it may depend on the endpoint's state of the moment; it is
+/// called on the hot path and must neither block nor allocate.
+pub trait Eligible<S> {
+    /// Whether `endpoint` may serve this request now.
+    fn eligible(&self, endpoint: &S) -> Eligibility;
+
+    /// When the caller gives up. `None`: the balancer's own
+    /// [`checkout_timeout`](super::BalanceConfig::checkout_timeout) counts from the first poll.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// What an endpoint's error means for the endpoint, and for the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Class {
+    /// The endpoint failed: counts against its health, the call goes on elsewhere.
+    Failure,
+    /// The endpoint has no room (too many connections, shutting down): it is left alone for a
+    /// while without being counted as failed, the call goes on elsewhere.
+    Overloaded,
+    /// The endpoint is well but not fit for this request now (its role changed, it is closing):
+    /// no health event; this call asks it again after the given time.
+    Unfit(Duration),
+    /// No endpoint would answer otherwise: the caller gets the error at once.
+    Fatal,
+}
+
+/// An endpoint's error that can be judged.
+pub trait Classify: std::error::Error {
+    /// What this error means.
+    fn class(&self) -> Class;
+}

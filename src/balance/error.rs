@@ -1,0 +1,85 @@
+//! What a call through the balancer can end in, and the report of each endpoint that goes with it.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The state of one endpoint, for people and for errors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointState {
+    /// In use.
+    Ready,
+    /// Taken out after failures; probed when this much time has passed.
+    Ejected(Duration),
+    /// A probe is on its way or due.
+    Probing,
+}
+
+/// One endpoint as the balancer sees it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EndpointReport {
+    /// The endpoint's key.
+    pub key: String,
+    /// Its state.
+    pub state: EndpointState,
+    /// Checkouts in flight: waiting, connecting and held.
+    pub in_flight: usize,
+    /// Why it failed last, if it has failed since it last worked.
+    pub last_cause: Option<String>,
+}
+
+impl fmt::Display for EndpointReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.key)?;
+        match &self.state {
+            EndpointState::Ready => write!(f, "ready")?,
+            EndpointState::Ejected(left) => write!(f, "ejected for {left:?}")?,
+            EndpointState::Probing => write!(f, "being probed")?,
+        }
+        write!(f, ", {} in flight", self.in_flight)?;
+        match &self.last_cause {
+            Some(cause) => write!(f, ", last failure: {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a call was not served. `E` is the endpoint service's own error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BalanceError<E> {
+    /// No endpoint could serve the request before the deadline.
+    #[error(
+        "no endpoint could serve the request within {waited:?}; {}",
+        list(endpoints)
+    )]
+    Timeout {
+        /// How long the call was under way.
+        waited: Duration,
+        /// Every endpoint the request could have gone to.
+        endpoints: Vec<EndpointReport>,
+        /// The last error an endpoint gave this very call.
+        last: Option<E>,
+    },
+    /// Too many calls are waiting already; this one was turned away at once.
+    #[error("{waiting} calls are waiting for an endpoint already, which is the limit")]
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// An endpoint gave an error that no other endpoint would answer differently.
+    #[error(transparent)]
+    Endpoint(E),
+    /// The balancer was closed.
+    #[error("the balancer is closed")]
+    Closed,
+}
+
+fn list(endpoints: &[EndpointReport]) -> String {
+    if endpoints.is_empty() {
+        return "no endpoint is known that may serve it".to_owned();
+    }
+    let lines: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}

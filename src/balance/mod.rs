@@ -1,0 +1,37 @@
+//! The load balancer: which endpoint takes a request.
+//!
+//! Owns the set of endpoints, the count of checkouts in flight, health, and waiting. It is generic
+//! over the endpoint's tower service and must never know what that service speaks: no MySQL in
+//! here. It must not hold a lock across an await, nor reserve anything in `poll_ready`.
+//!
+//! Why not tower's own `Balance` behind a `Buffer`: it drops an endpoint for good after one failed
+//! readiness check, waits for ever on an empty set, ends with one discovery error, takes a
+//! connection on every endpoint just to be ready, and hears of discovery only while requests come
+//! in. What is kept of tower is the contract: [`Balance`] is a [`tower::Service`], takes any
+//! [`tower::discover::Discover`], and works under tower's layers.
+//!
+//! The flow of one call:
+//!
+//! ```text
+//! call ─▶ pick among the eligible ─▶ endpoint's own call ─▶ response + guard
+//!            ▲        │ none              │ failed: note it, pick another
+//!            │        ▼                   │
+//!            └── wait for a change ◀──────┘        all under the request's deadline
+//! ```
+
+mod eligible;
+mod endpoint;
+mod error;
+mod health;
+mod pick;
+mod service;
+mod snapshot;
+
+pub use eligible::{Class, Classify, Eligibility, Eligible};
+pub use endpoint::Guard;
+pub use error::{BalanceError, EndpointReport, EndpointState};
+pub use health::HealthConfig;
+pub use service::{Balance, BalanceConfig, Balanced, ResponseFuture};
+
+#[cfg(test)]
+mod tests;
