@@ -16,7 +16,7 @@ pub use self::{
     secret::Secret,
 };
 
-/// What a cluster needs to know. Made by [`Config::new`], changed
+/// What a cluster needs to know. Made by [`Config::new`] or from a URL ([`crate::url`]), changed
 /// with the `with_*` methods, checked by [`Config::validate`].
 ///
 /// ```
