@@ -2,3 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod config;
+pub mod url;
+
+pub use config::{Config, ConfigError};

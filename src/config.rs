@@ -1,0 +1,322 @@
+//! Owns the options of a cluster: their defaults, their meaning, and whether a set of them makes
+//! sense. It must never know the network: a [`Config`] that validates may still name a Service
+//! that does not exist.
+
+mod choice;
+mod error;
+mod secret;
+mod validate;
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+pub(crate) use self::choice::Choice;
+pub use self::{
+    choice::{ReplicaPolicy, Reset, Verify},
+    error::ConfigError,
+    secret::Secret,
+};
+
+/// What a cluster needs to know. Made by [`Config::new`] or from a URL ([`crate::url`]), changed
+/// with the `with_*` methods, checked by [`Config::validate`].
+///
+/// ```
+/// use std::time::Duration;
+/// use headless_mysql::Config;
+///
+/// let config = Config::new("mysql.default.svc.cluster.local", "app")
+///     .with_password("secret")
+///     .with_database("shop")
+///     .with_statement_timeout(Some(Duration::from_secs(5)));
+/// assert!(config.validate().is_ok());
+/// assert!(!format!("{config:?}").contains("secret"));
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Config {
+    pub(crate) service: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    pub(crate) password: Option<Secret>,
+    pub(crate) database: Option<String>,
+    pub(crate) statefulset: Option<String>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) checkout_timeout: Duration,
+    pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) max_connections: usize,
+    pub(crate) max_waiters: usize,
+    pub(crate) idle_ping_after: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) refresh_min: Duration,
+    pub(crate) refresh_max: Duration,
+    pub(crate) connect_wait: Duration,
+    pub(crate) read_retry: bool,
+    pub(crate) replica_policy: ReplicaPolicy,
+    pub(crate) verify: Verify,
+    pub(crate) reset: Reset,
+    pub(crate) name_servers: Vec<SocketAddr>,
+    pub(crate) search: Option<Vec<String>>,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Every option at its default, for `user` on the headless Service `service`.
+    pub fn new(service: impl Into<String>, user: impl Into<String>) -> Self {
+        Self {
+            service: service.into(),
+            user: user.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The headless Service, as a short name (`mysql`), a name with its namespace
+    /// (`mysql.default`) or a full one. No default.
+    #[must_use]
+    pub fn with_service(mut self, service: impl Into<String>) -> Self {
+        self.service = service.into();
+        self
+    }
+
+    /// The servers' port; default 3306. Change it when the StatefulSet's containers listen
+    /// elsewhere: a headless Service does not translate ports.
+    #[must_use]
+    pub fn with_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The account's name. No default.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>) -> Self {
+        self.user = user.into();
+        self
+    }
+
+    /// The account's password; none by default. An empty one is none.
+    #[must_use]
+    pub fn with_password(mut self, password: impl Into<Secret>) -> Self {
+        let password = password.into();
+        self.password = (!password.expose().is_empty()).then_some(password);
+        self
+    }
+
+    /// The database that each connection starts in; none by default.
+    #[must_use]
+    pub fn with_database(mut self, database: impl Into<String>) -> Self {
+        self.database = Some(database.into());
+        self
+    }
+
+    /// The name of the StatefulSet; by default the Service's first label. Needed when the two
+    /// differ, since pods are told apart by `<statefulset>-<ordinal>`.
+    #[must_use]
+    pub fn with_statefulset(mut self, statefulset: impl Into<String>) -> Self {
+        self.statefulset = Some(statefulset.into());
+        self
+    }
+
+    /// How long one attempt to connect may take, greeting and login included; default 2 s. Raise
+    /// it for servers far away, lower it to leave a dead pod sooner.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a call may wait for a connection, all attempts and queueing included; default
+    /// 5 s. Raise it to let writers wait out a restart of the primary.
+    #[must_use]
+    pub fn with_checkout_timeout(mut self, timeout: Duration) -> Self {
+        self.checkout_timeout = timeout;
+        self
+    }
+
+    /// How long a statement may take, its rows included; default 30 s. `None` is without limit,
+    /// so that a frozen server can hold a caller for ever: rather raise it.
+    #[must_use]
+    pub fn with_statement_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.statement_timeout = timeout;
+        self
+    }
+
+    /// The most connections to hold to one pod; default 16. Times the number of application
+    /// processes it must stay below the servers' `max_connections`.
+    #[must_use]
+    pub fn with_max_connections(mut self, per_pod: usize) -> Self {
+        self.max_connections = per_pod;
+        self
+    }
+
+    /// The most callers that may wait for a connection; default 1,024. Those beyond it fail at
+    /// once. Lower it to shed load earlier.
+    #[must_use]
+    pub fn with_max_waiters(mut self, waiters: usize) -> Self {
+        self.max_waiters = waiters;
+        self
+    }
+
+    /// A connection idle for longer is pinged before it is used; default 500 ms. Zero pings
+    /// always, at the price of a round trip per checkout.
+    #[must_use]
+    pub fn with_idle_ping_after(mut self, idle: Duration) -> Self {
+        self.idle_ping_after = idle;
+        self
+    }
+
+    /// A connection idle for longer is closed; default 60 s. Keep it below the servers'
+    /// `wait_timeout` and the idle limit of any proxy or firewall between.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, idle: Duration) -> Self {
+        self.idle_timeout = idle;
+        self
+    }
+
+    /// How long the connections of a pod that DNS no longer lists are kept, in case it comes
+    /// back; default 30 s. Keep it above the longest DNS cache on the way.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Bounds of the interval between look-ups, whatever the answers' TTL; default 1 s to 5 s.
+    /// Raise both to spare the cluster's DNS, at the price of noticing a new pod later.
+    #[must_use]
+    pub fn with_refresh(mut self, min: Duration, max: Duration) -> Self {
+        self.refresh_min = min;
+        self.refresh_max = max;
+        self
+    }
+
+    /// How long connecting to the cluster waits for the first good DNS answer; default 10 s. Raise
+    /// it when the application may start before the Service exists.
+    #[must_use]
+    pub fn with_connect_wait(mut self, wait: Duration) -> Self {
+        self.connect_wait = wait;
+        self
+    }
+
+    /// Whether a read that lost its connection is sent to another pod; default true. Turn it off
+    /// when a read may have a cost that must not be paid twice.
+    #[must_use]
+    pub fn with_read_retry(mut self, retry: bool) -> Self {
+        self.read_retry = retry;
+        self
+    }
+
+    /// Which pods reads may use; default [`ReplicaPolicy::PreferReplica`].
+    #[must_use]
+    pub fn with_replica_policy(mut self, policy: ReplicaPolicy) -> Self {
+        self.replica_policy = policy;
+        self
+    }
+
+    /// How strictly a server must prove which pod it is; default [`Verify::Auto`].
+    #[must_use]
+    pub fn with_verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// When sessions are reset; default [`Reset::Auto`].
+    #[must_use]
+    pub fn with_reset(mut self, reset: Reset) -> Self {
+        self.reset = reset;
+        self
+    }
+
+    /// The name servers to ask; by default (empty) those of the system's `resolv.conf`. For
+    /// applications outside of the cluster, and for tests.
+    #[must_use]
+    pub fn with_name_servers(mut self, servers: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.name_servers = servers.into_iter().collect();
+        self
+    }
+
+    /// The search list that completes a short Service name; by default that of the system's
+    /// `resolv.conf`. Needed with name servers of one's own and a name that is not full.
+    #[must_use]
+    pub fn with_search<I>(mut self, domains: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.search = Some(domains.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Whether these options can work together. Called by whoever takes a `Config`.
+    ///
+    /// # Errors
+    ///
+    /// The first option that cannot be used: what was given and what would be right.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        validate::validate(self)
+    }
+}
+
+impl Default for Config {
+    /// Every option at its default; Service and user are empty and have to be given.
+    fn default() -> Self {
+        Self {
+            service: String::new(),
+            port: 3306,
+            user: String::new(),
+            password: None,
+            database: None,
+            statefulset: None,
+            connect_timeout: Duration::from_secs(2),
+            checkout_timeout: Duration::from_secs(5),
+            statement_timeout: Some(Duration::from_secs(30)),
+            max_connections: 16,
+            max_waiters: 1024,
+            idle_ping_after: Duration::from_millis(500),
+            idle_timeout: Duration::from_secs(60),
+            grace: Duration::from_secs(30),
+            refresh_min: Duration::from_secs(1),
+            refresh_max: Duration::from_secs(5),
+            connect_wait: Duration::from_secs(10),
+            read_retry: true,
+            replica_policy: ReplicaPolicy::default(),
+            verify: Verify::default(),
+            reset: Reset::default(),
+            name_servers: Vec::new(),
+            search: None,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Written by hand, so that the password stays out even if its type should change.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("service", &self.service)
+            .field("port", &self.port)
+            .field("user", &self.user)
+            .field(
+                "password",
+                &self.password.as_ref().map(|_| format_args!("***")),
+            )
+            .field("database", &self.database)
+            .field("statefulset", &self.statefulset)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("checkout_timeout", &self.checkout_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("max_connections", &self.max_connections)
+            .field("max_waiters", &self.max_waiters)
+            .field("idle_ping_after", &self.idle_ping_after)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("grace", &self.grace)
+            .field("refresh_min", &self.refresh_min)
+            .field("refresh_max", &self.refresh_max)
+            .field("connect_wait", &self.connect_wait)
+            .field("read_retry", &self.read_retry)
+            .field("replica_policy", &self.replica_policy)
+            .field("verify", &self.verify)
+            .field("reset", &self.reset)
+            .field("name_servers", &self.name_servers)
+            .field("search", &self.search)
+            .finish()
+    }
+}

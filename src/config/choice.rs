@@ -1,0 +1,88 @@
+//! Owns the options that are a choice between named behaviours, and their spelling in a URL.
+//! It must never act on a choice.
+
+/// Which pods `replicas()` may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ReplicaPolicy {
+    /// Replicas; the primary only if no replica exists or none can be had. In a URL:
+    /// `prefer-replica`.
+    #[default]
+    PreferReplica,
+    /// Replicas and nothing else: without one the read fails. For heavy reads that must never
+    /// touch the primary. In a URL: `replica-only`.
+    ReplicaOnly,
+    /// Replicas and the primary alike. For small sets whose primary has room to spare. In a URL:
+    /// `any`.
+    Any,
+}
+
+/// How strictly a connection must prove that it reached the pod it was meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Verify {
+    /// Checks what the server reports, and tolerates a set-up in which its host name says nothing
+    /// about the pod (such as `hostNetwork`). In a URL: `auto`.
+    #[default]
+    Auto,
+    /// Every server must report its pod's host name, else it is not used. In a URL: `strict`.
+    Strict,
+    /// No host name check. Only for servers that report a made-up name. In a URL: `off`.
+    Off,
+}
+
+/// When a connection's session is reset on its way back to the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Reset {
+    /// When a statement was not proven to leave the session clean. In a URL: `auto`.
+    #[default]
+    Auto,
+    /// After every use: one more round trip each. For applications whose views, triggers or stored
+    /// functions change the session. In a URL: `always`.
+    Always,
+    /// Never: session state passes from one user of a connection to the next. Only for
+    /// applications that set none. In a URL: `never`.
+    Never,
+}
+
+/// Every spelling of a choice, in the order in which an error lists them.
+pub(crate) trait Choice: Sized + Copy + 'static {
+    const SPELLINGS: &'static [(&'static str, Self)];
+    /// What an error says is right.
+    const WANTED: &'static str;
+}
+
+// === impl Choice ===
+
+impl Choice for ReplicaPolicy {
+    const SPELLINGS: &'static [(&'static str, Self)] = &[
+        ("prefer-replica", Self::PreferReplica),
+        ("replica-only", Self::ReplicaOnly),
+        ("any", Self::Any),
+    ];
+    const WANTED: &'static str = "use prefer-replica, replica-only or any";
+}
+
+impl Choice for Verify {
+    const SPELLINGS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("strict", Self::Strict),
+        ("off", Self::Off),
+    ];
+    const WANTED: &'static str = "use auto, strict or off";
+}
+
+impl Choice for Reset {
+    const SPELLINGS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("always", Self::Always),
+        ("never", Self::Never),
+    ];
+    const WANTED: &'static str = "use auto, always or never";
+}
+
+impl Choice for bool {
+    const SPELLINGS: &'static [(&'static str, Self)] = &[("true", true), ("false", false)];
+    const WANTED: &'static str = "use true or false";
+}

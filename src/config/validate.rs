@@ -1,0 +1,244 @@
+//! Owns the rules that the options of a [`Config`] have to meet, one by one and together. It must
+//! never change an option or look outside of it.
+
+use std::time::Duration;
+
+use super::{Config, ConfigError};
+
+/// Beyond this a duration is a mistake, and sums of points in time could overflow.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// What servers accept at most as their own `max_connections`.
+const MOST_CONNECTIONS: usize = 100_000;
+const MOST_WAITERS: usize = 1_000_000;
+
+pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
+    names(config)?;
+    durations(config)?;
+    counts(config)?;
+    dns(config)
+}
+
+fn names(config: &Config) -> Result<(), ConfigError> {
+    name(
+        "service",
+        &config.service,
+        "give the name of the headless Service",
+    )?;
+    name("user", &config.user, "give the name of the account")?;
+    if let Some(database) = &config.database {
+        name("database", database, "give its name, or none")?;
+    }
+    if let Some(statefulset) = &config.statefulset {
+        name(
+            "statefulset",
+            statefulset,
+            "give its name, or none to use the Service's",
+        )?;
+    }
+    if config
+        .password
+        .as_ref()
+        .is_some_and(|password| password.expose().contains('\0'))
+    {
+        return Err(ConfigError::Password);
+    }
+    Ok(())
+}
+
+fn durations(config: &Config) -> Result<(), ConfigError> {
+    let required = [
+        ("connect_timeout", config.connect_timeout),
+        ("checkout_timeout", config.checkout_timeout),
+        ("idle_timeout", config.idle_timeout),
+        ("grace", config.grace),
+        ("refresh_min", config.refresh_min),
+        ("refresh_max", config.refresh_max),
+        ("connect_wait", config.connect_wait),
+    ];
+    let statement = config
+        .statement_timeout
+        .map(|timeout| ("statement_timeout", timeout));
+    for (option, duration) in required.into_iter().chain(statement) {
+        if duration.is_zero() {
+            return Err(invalid(option, "0s", "give more than zero"));
+        }
+        not_too_long(option, duration)?;
+    }
+    not_too_long("idle_ping_after", config.idle_ping_after)?;
+    if config.refresh_min > config.refresh_max {
+        let given = format!("{:?}", config.refresh_min);
+        return Err(invalid(
+            "refresh_min",
+            given,
+            "give no more than refresh_max",
+        ));
+    }
+    Ok(())
+}
+
+fn counts(config: &Config) -> Result<(), ConfigError> {
+    if config.port == 0 {
+        return Err(invalid("port", "0", "give a number from 1 to 65535"));
+    }
+    let connections = config.max_connections;
+    if !(1..=MOST_CONNECTIONS).contains(&connections) {
+        let given = connections.to_string();
+        return Err(invalid(
+            "max_connections",
+            given,
+            "give from 1 to 100000 per pod",
+        ));
+    }
+    let waiters = config.max_waiters;
+    if !(1..=MOST_WAITERS).contains(&waiters) {
+        return Err(invalid(
+            "max_waiters",
+            waiters.to_string(),
+            "give from 1 to 1000000",
+        ));
+    }
+    Ok(())
+}
+
+fn dns(config: &Config) -> Result<(), ConfigError> {
+    if let Some(server) = config.name_servers.iter().find(|server| server.port() == 0) {
+        return Err(invalid(
+            "name_servers",
+            server.to_string(),
+            "give a port, usually 53",
+        ));
+    }
+    for domain in config.search.iter().flatten() {
+        name(
+            "search",
+            domain,
+            "give domains such as default.svc.cluster.local",
+        )?;
+    }
+    Ok(())
+}
+
+/// Names are sent to servers that end them at the first NUL.
+fn name(option: &'static str, given: &str, wanted: &'static str) -> Result<(), ConfigError> {
+    if given.is_empty() || given.contains('\0') {
+        return Err(invalid(option, given, wanted));
+    }
+    Ok(())
+}
+
+fn not_too_long(option: &'static str, duration: Duration) -> Result<(), ConfigError> {
+    if duration > LONGEST {
+        return Err(invalid(
+            option,
+            format!("{duration:?}"),
+            "give at most 30 days",
+        ));
+    }
+    Ok(())
+}
+
+fn invalid(option: &'static str, given: impl Into<String>, wanted: &'static str) -> ConfigError {
+    ConfigError::Value {
+        option,
+        given: given.into(),
+        wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Config {
+        Config::new("mysql", "app").with_password("hunter2")
+    }
+
+    #[test]
+    fn the_defaults_are_valid_once_service_and_user_are_given() {
+        assert_eq!(good().validate(), Ok(()));
+        assert!(Config::default().validate().is_err());
+    }
+
+    #[test]
+    fn each_bad_option_is_named_with_what_was_given() {
+        let zero = Duration::ZERO;
+        let (second, long) = (Duration::from_secs(1), LONGEST + Duration::from_nanos(1));
+        let cases = [
+            ("service", "", good().with_service("")),
+            ("user", "", good().with_user("")),
+            ("user", "a\0b", good().with_user("a\0b")),
+            ("database", "", good().with_database("")),
+            ("statefulset", "", good().with_statefulset("")),
+            ("port", "0", good().with_port(0)),
+            ("connect_timeout", "0s", good().with_connect_timeout(zero)),
+            ("checkout_timeout", "0s", good().with_checkout_timeout(zero)),
+            (
+                "statement_timeout",
+                "0s",
+                good().with_statement_timeout(Some(zero)),
+            ),
+            ("idle_timeout", "0s", good().with_idle_timeout(zero)),
+            ("grace", "0s", good().with_grace(zero)),
+            ("refresh_min", "0s", good().with_refresh(zero, second)),
+            ("refresh_min", "2s", good().with_refresh(second * 2, second)),
+            (
+                "refresh_max",
+                "2592000.000000001s",
+                good().with_refresh(second, long),
+            ),
+            ("connect_wait", "0s", good().with_connect_wait(zero)),
+            (
+                "idle_ping_after",
+                "2592000.000000001s",
+                good().with_idle_ping_after(long),
+            ),
+            ("max_connections", "0", good().with_max_connections(0)),
+            (
+                "max_connections",
+                "100001",
+                good().with_max_connections(100_001),
+            ),
+            ("max_waiters", "0", good().with_max_waiters(0)),
+            (
+                "name_servers",
+                "127.0.0.1:0",
+                good().with_name_servers([([127, 0, 0, 1], 0).into()]),
+            ),
+            ("search", "", good().with_search([""])),
+        ];
+        for (name, value, config) in cases {
+            let error = config.validate().unwrap_err();
+            let ConfigError::Value {
+                option,
+                ref given,
+                wanted,
+            } = error
+            else {
+                panic!("{name}: {error:?}");
+            };
+            assert_eq!((option, given.as_str()), (name, value));
+            let shown = error.to_string();
+            assert!(shown.contains(name) && shown.contains(wanted), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_has_a_meaning_is_allowed() {
+        let config = good()
+            .with_statement_timeout(None)
+            .with_idle_ping_after(Duration::ZERO)
+            .with_refresh(Duration::from_secs(1), Duration::from_secs(1))
+            .with_search(Vec::<String>::new());
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        let config = good().with_password("hunter2\0hunter2");
+        let error = config.validate().unwrap_err();
+        let shown = format!("{config:?} {config:#?} {error} {error:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("***"));
+        assert!(good().with_password("").password.is_none());
+    }
+}

@@ -1,0 +1,174 @@
+//! Owns the options after the `?` of a connection URL: their names, their values' spelling, and
+//! what to say to a mistyped one. It must never see the user information.
+
+use std::time::Duration;
+
+use super::decode;
+use crate::config::{Choice, Config, ConfigError};
+
+type Apply = fn(&'static str, Config, &str) -> Result<Config, ConfigError>;
+
+const OPTIONS: [(&str, Apply); 9] = [
+    ("statefulset", |_, config, value| {
+        Ok(config.with_statefulset(value))
+    }),
+    ("connect_timeout", |name, config, value| {
+        Ok(config.with_connect_timeout(duration(name, value, DURATION)?))
+    }),
+    ("checkout_timeout", |name, config, value| {
+        Ok(config.with_checkout_timeout(duration(name, value, DURATION)?))
+    }),
+    ("statement_timeout", |name, config, value| {
+        let limit = match value {
+            "none" => None,
+            value => Some(duration(
+                name,
+                value,
+                "use a number and ms, s or m, or none",
+            )?),
+        };
+        Ok(config.with_statement_timeout(limit))
+    }),
+    ("max_connections", |name, config, value| {
+        Ok(config.with_max_connections(number(name, value)?))
+    }),
+    ("replica_policy", |name, config, value| {
+        Ok(config.with_replica_policy(choice(name, value)?))
+    }),
+    ("verify", |name, config, value| {
+        Ok(config.with_verify(choice(name, value)?))
+    }),
+    ("reset", |name, config, value| {
+        Ok(config.with_reset(choice(name, value)?))
+    }),
+    ("read_retry", |name, config, value| {
+        Ok(config.with_read_retry(choice(name, value)?))
+    }),
+];
+
+const KNOWN: &str = "statefulset, connect_timeout, checkout_timeout, statement_timeout, \
+                     max_connections, replica_policy, verify, reset, read_retry";
+const DURATION: &str = "use a number and ms, s or m, such as 500ms";
+
+/// Applies `name=value&name=value`.
+pub(super) fn apply(mut config: Config, query: &str) -> Result<Config, ConfigError> {
+    let mut seen = [false; OPTIONS.len()];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode("name of an option", name)?;
+        let Some(index) = OPTIONS.iter().position(|(known, _)| *known == name) else {
+            let nearest = nearest(&name);
+            return Err(ConfigError::UnknownOption {
+                name,
+                nearest,
+                known: KNOWN,
+            });
+        };
+        let (name, apply) = OPTIONS[index];
+        if std::mem::replace(&mut seen[index], true) {
+            return Err(ConfigError::DuplicateOption { name });
+        }
+        config = apply(name, config, &decode(name, value)?)?;
+    }
+    Ok(config)
+}
+
+fn duration(
+    option: &'static str,
+    value: &str,
+    wanted: &'static str,
+) -> Result<Duration, ConfigError> {
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (count, unit) = value.split_at(digits);
+    let read = count.parse::<u64>().ok().and_then(|count| match unit {
+        "ms" => Some(Duration::from_millis(count)),
+        "s" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_secs(count.checked_mul(60)?)),
+        _ => None,
+    });
+    read.ok_or_else(|| invalid(option, value, wanted))
+}
+
+fn number(option: &'static str, value: &str) -> Result<usize, ConfigError> {
+    value
+        .parse()
+        .map_err(|_| invalid(option, value, "use a whole number such as 16"))
+}
+
+fn choice<C: Choice>(option: &'static str, value: &str) -> Result<C, ConfigError> {
+    let known = C::SPELLINGS.iter().find(|(spelling, _)| *spelling == value);
+    known
+        .map(|(_, choice)| *choice)
+        .ok_or_else(|| invalid(option, value, C::WANTED))
+}
+
+fn invalid(option: &'static str, given: &str, wanted: &'static str) -> ConfigError {
+    ConfigError::Value {
+        option,
+        given: given.to_owned(),
+        wanted,
+    }
+}
+
+/// The known name that takes the fewest edits, if those are few enough to be a slip.
+fn nearest(name: &str) -> Option<&'static str> {
+    // Nothing this long is near, and the distance is quadratic.
+    if name.len() > 40 {
+        return None;
+    }
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let edits = |known: &&'static str| distance(&name, known);
+    let best = OPTIONS.iter().map(|(known, _)| *known).min_by_key(edits)?;
+    (edits(&best) <= best.len() / 3).then_some(best)
+}
+
+/// Levenshtein's, over bytes: names of options are ASCII.
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.bytes().enumerate() {
+            let substituted = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_listed_in_the_error() {
+        let names: Vec<_> = OPTIONS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.join(", "), KNOWN);
+    }
+
+    #[test]
+    fn a_slip_is_understood_and_nonsense_is_not() {
+        assert_eq!(nearest("conect_timeout"), Some("connect_timeout"));
+        assert_eq!(nearest("Statement-Timeout"), Some("statement_timeout"));
+        assert_eq!(nearest("verfy"), Some("verify"));
+        assert_eq!(nearest("password"), None);
+        assert_eq!(nearest(""), None);
+        assert_eq!(nearest(&"é".repeat(1000)), None);
+    }
+
+    #[test]
+    fn durations_need_a_unit_and_fit() {
+        let ok = |value| duration("x", value, DURATION).unwrap();
+        assert_eq!(ok("500ms"), Duration::from_millis(500));
+        assert_eq!(ok("2s"), Duration::from_secs(2));
+        assert_eq!(ok("1m"), Duration::from_secs(60));
+        for bad in [
+            "", "5", "s", "-1s", "+1s", "1.5s", "1 s", "1h", "1M", "é", "١s",
+        ] {
+            assert!(duration("x", bad, DURATION).is_err(), "{bad}");
+        }
+        assert!(duration("x", "18446744073709551615m", DURATION).is_err());
+        assert!(duration("x", "18446744073709551616ms", DURATION).is_err());
+    }
+}
