@@ -232,6 +232,9 @@ impl Recipe {
     }
 
     pub(super) const STOP_REPLICATION: &'static str = "STOP SLAVE";
+    /// Ends the sleep between two attempts to reach the primary.
+    pub(super) const WAKE_REPLICATION: [&'static str; 2] =
+        ["STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD"];
     /// One row when both replication threads run and the primary is connected.
     pub(super) const REPLICATION_RUNS: &'static str = "SELECT 1 FROM information_schema.GLOBAL_STATUS \
          WHERE VARIABLE_NAME = 'SLAVE_RUNNING' AND VARIABLE_VALUE = 'ON'";

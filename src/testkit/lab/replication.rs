@@ -107,7 +107,7 @@ impl Lab {
         let turns = self.live_replicas().into_iter().map(|replica| async move {
             let mut conn = self.admin(replica.ordinal).await?;
             if !self.runs(&replica, &mut conn).await? {
-                for statement in ["STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD"] {
+                for statement in Recipe::WAKE_REPLICATION {
                     let done = conn.query_drop(statement);
                     self.bounded(replica.ordinal, "waking replication", done)
                         .await?;
