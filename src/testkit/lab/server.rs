@@ -340,6 +340,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_hung_up_supervisor_takes_its_server_with_it() {
+        let (_root, mut server) = sleeper().await;
+        let pid = server.pid().unwrap();
+        server.freeze(SOON).await.unwrap();
+        let supervisor = Pid::from_child(&server.supervisor);
+        kill_process(supervisor, Signal::HUP).unwrap();
+        let end = Instant::now() + SOON;
+        while server.supervisor.try_wait().unwrap().is_none() && Instant::now() < end {
+            sleep(POLL).await;
+        }
+        assert_eq!(threads(pid).count(), 0);
+    }
+
+    #[tokio::test]
     async fn a_server_that_ends_at_once_is_reported_with_its_words() {
         let root = tempfile::tempdir().unwrap();
         let command = ["sh", "-c", "echo no disk >&2; exit 1"].map(str::to_owned);
