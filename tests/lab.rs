@@ -277,6 +277,21 @@ async fn a_dropped_lab_leaves_no_process_and_no_directory() {
     assert!(!directory.exists());
 }
 
+#[tokio::test]
+async fn a_test_that_panics_leaves_no_process_and_no_directory() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let panicking = tokio::spawn(async move {
+        let lab = Lab::start(0).await.unwrap();
+        tell.send((processes(&lab), lab.directory().to_owned()))
+            .unwrap();
+        panic!("on purpose");
+    });
+    let (pids, directory) = told.await.unwrap();
+    assert!(in_time(panicking).await.unwrap_err().is_panic());
+    assert!(pids.len() == 1 && !pids.into_iter().any(exists));
+    assert!(!directory.exists());
+}
+
 #[test]
 fn a_killed_process_leaves_no_server() {
     let mut holder = Command::new(std::env::current_exe().unwrap())
