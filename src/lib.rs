@@ -6,3 +6,5 @@ pub mod config;
 pub mod url;
 
 pub use config::{Config, ConfigError};
+#[cfg(feature = "testkit")]
+pub mod testkit;

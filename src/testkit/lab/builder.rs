@@ -1,0 +1,171 @@
+//! What a lab is made of, and making it.
+//!
+//! Owns the choices and their validation. It must never leave anything running when a start
+//! fails: the unfinished lab is dropped like a finished one.
+
+use std::time::Duration;
+
+use super::Lab;
+use super::error::LabError;
+use super::recipe::ServerKind;
+
+/// StatefulSet names become the first part of a host name: 52 characters and a pod suffix.
+const LONGEST_NAME: usize = 52;
+
+/// Which servers an option is for.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nodes {
+    /// Every server, also those added later.
+    All,
+    /// The server with this ordinal.
+    Ordinal(u32),
+}
+
+/// Describes a [`Lab`]. Made by [`Lab::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct LabBuilder {
+    pub(super) replicas: u32,
+    pub(super) statefulset: String,
+    pub(super) kind: ServerKind,
+    pub(super) options: Vec<(Nodes, String)>,
+    pub(super) deadline: Duration,
+}
+
+// === impl Nodes ===
+
+impl Nodes {
+    pub(super) fn contains(self, ordinal: u32) -> bool {
+        match self {
+            Self::All => true,
+            Self::Ordinal(only) => only == ordinal,
+        }
+    }
+}
+
+impl From<u32> for Nodes {
+    fn from(ordinal: u32) -> Self {
+        Self::Ordinal(ordinal)
+    }
+}
+
+// === impl LabBuilder ===
+
+impl LabBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            replicas: 2,
+            statefulset: "mysql".to_owned(),
+            kind: ServerKind::default(),
+            options: Vec::new(),
+            deadline: Duration::from_secs(30),
+        }
+    }
+
+    /// How many replicas the primary has; 2 unless said otherwise.
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// The name of the StatefulSet, the part of a pod's name before the ordinal; `mysql` unless
+    /// said otherwise.
+    pub fn statefulset(mut self, name: impl Into<String>) -> Self {
+        self.statefulset = name.into();
+        self
+    }
+
+    /// The kind of server.
+    pub fn server(mut self, kind: ServerKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// An option for the command line of one server or of all, such as
+    /// `--init-connect=SET @x = 1`. It comes last, so it overrules the lab's own.
+    pub fn server_option(mut self, nodes: impl Into<Nodes>, option: impl Into<String>) -> Self {
+        self.options.push((nodes.into(), option.into()));
+        self
+    }
+
+    /// How long each single wait (a server's start, its end, replication) may take; 30 seconds
+    /// unless said otherwise.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Starts the servers and waits until every replica replicates.
+    ///
+    /// # Errors
+    ///
+    /// When the machine has no server, when a server does not start (the error has the end of its
+    /// log) or not in time. Nothing is left running.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends whatever was started.
+    pub async fn start(self) -> Result<Lab, LabError> {
+        self.validate()?;
+        Lab::launch(self).await
+    }
+
+    fn validate(&self) -> Result<(), LabError> {
+        let name = &self.statefulset;
+        let fits = (1..=LONGEST_NAME).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !name.starts_with('-')
+            && !name.ends_with('-');
+        if !fits {
+            return Err(LabError::Config(format!(
+                "`{name}` is no name for a StatefulSet"
+            )));
+        }
+        match self
+            .options
+            .iter()
+            .find(|(_, option)| !option.starts_with("--"))
+        {
+            Some((_, option)) => Err(LabError::Config(format!(
+                "server options start with `--`, unlike `{option}`"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_host_names_are_refused() {
+        for good in ["mysql", "db-1", "a"] {
+            assert!(
+                LabBuilder::new().statefulset(good).validate().is_ok(),
+                "{good}"
+            );
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a b", "$(x)", &"a".repeat(53)] {
+            assert!(
+                LabBuilder::new().statefulset(bad).validate().is_err(),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn options_for_one_server_are_for_no_other() {
+        assert!(Nodes::All.contains(7));
+        assert!(Nodes::from(1).contains(1) && !Nodes::from(1).contains(2));
+        assert!(
+            LabBuilder::new()
+                .server_option(Nodes::All, "read-only")
+                .validate()
+                .is_err()
+        );
+    }
+}

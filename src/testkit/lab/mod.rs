@@ -1,0 +1,377 @@
+//! A lab of real servers: one primary and its replicas, as a StatefulSet would run them.
+//!
+//! Each server is a child process with an address of its own on the loopback network, port 3306,
+//! its pod's name as `@@hostname` where the machine permits that, and a data directory that goes
+//! away with the lab. Ordinal 0 is the primary; the others replicate from it by GTID and are read
+//! only. Servers can be killed, frozen, moved and emptied while clients use them.
+//!
+//! The lab owns its processes, directories and addresses. It must never leave one behind, however
+//! the test ends: when this process is killed, the servers die with it (see `server.rs`). It must
+//! never be used for anything whose loss hurts: nothing is synced to the disk.
+//!
+//! ```no_run
+//! use headless_mysql::testkit::lab::Lab;
+//! use mysql_async::prelude::Queryable;
+//! use std::time::Duration;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let lab = Lab::start(2).await?;
+//! let mut primary = lab.connect(0).await?;
+//! primary.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await?;
+//! lab.wait_for_replication(Duration::from_secs(5)).await?;
+//! lab.kill(1).await?;
+//! lab.restart(1).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Needs a server's package on the machine (`apt-get install mariadb-server`); root is not needed.
+
+mod address;
+mod builder;
+mod error;
+mod node;
+mod operations;
+mod process;
+mod recipe;
+mod replication;
+mod server;
+mod template;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use mysql_async::{Conn, OptsBuilder};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use address::Addresses;
+pub use builder::{LabBuilder, Nodes};
+pub use error::LabError;
+use node::{Node, Start, Tools};
+use process::Hostnames;
+use recipe::Recipe;
+pub use recipe::ServerKind;
+use template::Template;
+
+/// A connection of the lab itself is there within this time or the server is not well.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A primary and its replicas. Dropping it ends every server and removes their data.
+///
+/// Every operation takes `&self`, so a test can drive load and break servers at the same time;
+/// operations on one server wait for each other. Dropping blocks the thread for the few
+/// milliseconds the processes need to end.
+#[derive(Debug)]
+pub struct Lab {
+    settings: LabBuilder,
+    tools: Arc<Tools>,
+    addresses: Mutex<Addresses>,
+    nodes: RwLock<BTreeMap<u32, Arc<Node>>>,
+    /// Held while the set of nodes changes.
+    scaling: tokio::sync::Mutex<()>,
+    // Last: directories go when no server uses them any more.
+    root: TempDir,
+}
+
+// === impl Lab ===
+
+impl Lab {
+    /// Starts a primary with `replicas` replicas.
+    ///
+    /// # Errors
+    ///
+    /// See [`LabBuilder::start`].
+    pub async fn start(replicas: u32) -> Result<Self, LabError> {
+        Self::builder().replicas(replicas).start().await
+    }
+
+    /// Describes a lab with two replicas, to be changed.
+    pub fn builder() -> LabBuilder {
+        LabBuilder::new()
+    }
+
+    async fn launch(settings: LabBuilder) -> Result<Self, LabError> {
+        let recipe = Recipe::of(settings.kind).await?;
+        let template = Template::obtain(&recipe, settings.deadline).await?;
+        let hostnames = Hostnames::detect().await;
+        let root = tempfile::Builder::new()
+            .prefix("headless-mysql-lab-")
+            .tempdir()
+            .map_err(LabError::io("making the lab's directory"))?;
+        let lab = Self {
+            tools: Arc::new(Tools {
+                recipe,
+                template,
+                hostnames,
+                deadline: settings.deadline,
+            }),
+            addresses: Mutex::new(Addresses::claim()?),
+            nodes: RwLock::default(),
+            scaling: tokio::sync::Mutex::default(),
+            settings,
+            root,
+        };
+        // The primary is the first to get an address, for the others are told it.
+        let nodes = (0..=lab.settings.replicas)
+            .map(|ordinal| lab.new_node(ordinal))
+            .collect::<Result<Vec<_>, _>>()?;
+        try_join_all(nodes.iter().map(|node| lab.first_start(node))).await?;
+        lab.all_replicate().await?;
+        Ok(lab)
+    }
+
+    /// How many servers there are, running or not.
+    pub fn size(&self) -> usize {
+        self.read_nodes().len()
+    }
+
+    /// The ordinals of the servers, in order.
+    pub fn ordinals(&self) -> Vec<u32> {
+        self.read_nodes().keys().copied().collect()
+    }
+
+    /// The address of a server, or the last one it had.
+    ///
+    /// # Panics
+    ///
+    /// When the lab has no such server.
+    #[track_caller]
+    pub fn address(&self, ordinal: u32) -> IpAddr {
+        match self.node(ordinal) {
+            Ok(node) => IpAddr::V4(node.face().address),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The port of every server.
+    pub fn port(&self) -> u16 {
+        address::PORT
+    }
+
+    /// The name of a pod, such as `mysql-0`.
+    pub fn pod_name(&self, ordinal: u32) -> String {
+        format!("{}-{ordinal}", self.settings.statefulset)
+    }
+
+    /// The name of the StatefulSet.
+    pub fn statefulset(&self) -> &str {
+        &self.settings.statefulset
+    }
+
+    /// The application's account: every right on [`Lab::database`], none elsewhere.
+    pub fn user(&self) -> &str {
+        recipe::USER
+    }
+
+    /// The password of [`Lab::user`].
+    pub fn password(&self) -> &str {
+        recipe::PASSWORD
+    }
+
+    /// The application's database, empty in a new volume.
+    pub fn database(&self) -> &str {
+        recipe::DATABASE
+    }
+
+    /// An account with every right, usable over TCP.
+    pub fn root_user(&self) -> &str {
+        recipe::ROOT
+    }
+
+    /// The password of [`Lab::root_user`].
+    pub fn root_password(&self) -> &str {
+        recipe::ROOT_PASSWORD
+    }
+
+    /// The URL of a server for the application's account.
+    ///
+    /// # Panics
+    ///
+    /// When the lab has no such server.
+    #[track_caller]
+    pub fn url(&self, ordinal: u32) -> String {
+        self.url_for(ordinal, recipe::USER, recipe::PASSWORD)
+    }
+
+    /// The URL of a server for [`Lab::root_user`].
+    ///
+    /// # Panics
+    ///
+    /// When the lab has no such server.
+    #[track_caller]
+    pub fn root_url(&self, ordinal: u32) -> String {
+        self.url_for(ordinal, recipe::ROOT, recipe::ROOT_PASSWORD)
+    }
+
+    #[track_caller]
+    fn url_for(&self, ordinal: u32, user: &str, password: &str) -> String {
+        let (address, port) = (self.address(ordinal), self.port());
+        format!(
+            "mysql://{user}:{password}@{address}:{port}/{}?prefer_socket=false",
+            self.database()
+        )
+    }
+
+    /// Whether each server shows its pod's name as `@@hostname`. If not, this machine permits no
+    /// UTS namespace and all show the machine's name.
+    pub fn own_hostnames(&self) -> bool {
+        self.tools.hostnames != Hostnames::Shared
+    }
+
+    /// The version the servers report on their command line.
+    pub fn server_version(&self) -> &str {
+        &self.tools.recipe.version
+    }
+
+    /// The process of a server, unless the lab has ended it.
+    pub fn process_id(&self, ordinal: u32) -> Option<u32> {
+        let pid = self.node(ordinal).ok()?.face().pid?;
+        u32::try_from(pid.as_raw_nonzero().get()).ok()
+    }
+
+    /// Where the servers' data and logs are (`mysql-0/error.log`), as long as the lab lives.
+    pub fn directory(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// A connection with every right, over TCP. Beware: it may write on read-only replicas.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not let it in within ten seconds.
+    pub async fn admin(&self, ordinal: u32) -> Result<Conn, LabError> {
+        self.conn(ordinal, recipe::ROOT, recipe::ROOT_PASSWORD)
+            .await
+    }
+
+    /// A connection of the application's account, over TCP.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not let it in within ten seconds.
+    pub async fn connect(&self, ordinal: u32) -> Result<Conn, LabError> {
+        self.conn(ordinal, recipe::USER, recipe::PASSWORD).await
+    }
+
+    async fn conn(&self, ordinal: u32, user: &str, password: &str) -> Result<Conn, LabError> {
+        let node = self.node(ordinal)?;
+        let opts = OptsBuilder::default()
+            .ip_or_hostname(node.face().address.to_string())
+            .tcp_port(address::PORT)
+            .user(Some(user))
+            .pass(Some(password))
+            .db_name(Some(recipe::DATABASE))
+            // The default leaves TCP for a socket, whoever listens there.
+            .prefer_socket(false)
+            // Known, so not asked for.
+            .max_allowed_packet(Some(16 << 20))
+            .wait_timeout(Some(28_800));
+        match timeout(CONNECT_DEADLINE, Conn::new(opts)).await {
+            Ok(conn) => conn.map_err(LabError::query(&node.pod, format!("connecting as {user}"))),
+            Err(_) => Err(LabError::Timeout {
+                what: format!("a connection to {}", node.pod),
+                after: CONNECT_DEADLINE,
+                last: String::new(),
+            }),
+        }
+    }
+
+    /// Awaits the answer to a statement of the lab, within the lab's deadline.
+    async fn bounded<T>(
+        &self,
+        ordinal: u32,
+        what: &str,
+        answer: impl Future<Output = mysql_async::Result<T>>,
+    ) -> Result<T, LabError> {
+        match timeout(self.deadline(), answer).await {
+            Ok(answer) => answer.map_err(LabError::query(self.pod_name(ordinal), what)),
+            Err(_) => Err(LabError::Timeout {
+                what: format!("{what} on {}", self.pod_name(ordinal)),
+                after: self.deadline(),
+                last: "no answer".to_owned(),
+            }),
+        }
+    }
+
+    /// Closes a connection of the lab politely, so that no server logs an aborted client.
+    async fn part(&self, conn: Conn) {
+        // A server that does not listen has nothing to be told.
+        let _ = timeout(self.deadline(), conn.disconnect()).await;
+    }
+
+    fn deadline(&self) -> Duration {
+        self.settings.deadline
+    }
+
+    fn node(&self, ordinal: u32) -> Result<Arc<Node>, LabError> {
+        let node = self.read_nodes().get(&ordinal).map(Arc::clone);
+        node.ok_or(LabError::UnknownOrdinal { ordinal })
+    }
+
+    fn nodes(&self) -> Vec<Arc<Node>> {
+        self.read_nodes().values().map(Arc::clone).collect()
+    }
+
+    fn read_nodes(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<u32, Arc<Node>>> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_nodes(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u32, Arc<Node>>> {
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_addresses(&self) -> MutexGuard<'_, Addresses> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_node(&self, ordinal: u32) -> Result<Arc<Node>, LabError> {
+        let pod = self.pod_name(ordinal);
+        let (directory, address) = (self.root.path().join(&pod), self.lock_addresses().fresh()?);
+        let node = Arc::new(Node::new(
+            ordinal,
+            pod,
+            directory,
+            address,
+            Arc::clone(&self.tools),
+        ));
+        self.write_nodes().insert(ordinal, Arc::clone(&node));
+        Ok(node)
+    }
+
+    async fn first_start(&self, node: &Node) -> Result<(), LabError> {
+        let mut held = node.hold().await;
+        held.fill().await?;
+        held.start(self.start_of(node, node.face().address)?).await
+    }
+
+    fn start_of(&self, node: &Node, address: Ipv4Addr) -> Result<Start, LabError> {
+        let primary = match node.ordinal {
+            0 => None,
+            _ => Some(self.node(0)?.face().address),
+        };
+        let options = self.settings.options.iter();
+        let options = options.filter(|(nodes, _)| nodes.contains(node.ordinal));
+        Ok(Start {
+            address,
+            primary,
+            options: options.map(|(_, o)| o.clone()).collect(),
+        })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // All at once first; then each server's drop waits for its end.
+        let nodes = std::mem::take(&mut *self.write_nodes());
+        for node in nodes.values() {
+            node.doom();
+        }
+    }
+}

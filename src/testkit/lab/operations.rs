@@ -1,0 +1,193 @@
+//! What a test does to servers: ends them, freezes them, moves them, adds and removes them.
+//!
+//! Owns the order of steps over several nodes. Each step is a node's own; nothing here may touch a
+//! process or a file. Each operation is over when it returns: no background work is left.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use mysql_async::prelude::Queryable;
+
+use super::Lab;
+use super::error::LabError;
+
+impl Lab {
+    /// Kills a server (SIGKILL) and returns when its process is gone. One that does not run is
+    /// left alone.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such server.
+    pub async fn kill(&self, ordinal: u32) -> Result<(), LabError> {
+        self.node(ordinal)?.hold().await.kill().await
+    }
+
+    /// Stops a server cleanly (SIGTERM) and returns when its process is gone. One that does not
+    /// run is left alone.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such server or it does not end in time.
+    pub async fn stop(&self, ordinal: u32) -> Result<(), LabError> {
+        self.node(ordinal)?.hold().await.stop().await
+    }
+
+    /// Freezes a server (SIGSTOP): its connections stay open and nothing answers. New ones are
+    /// accepted by the kernel and get no greeting.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run.
+    pub async fn freeze(&self, ordinal: u32) -> Result<(), LabError> {
+        self.node(ordinal)?.hold().await.freeze().await
+    }
+
+    /// Lets a frozen server go on (SIGCONT).
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run.
+    pub async fn thaw(&self, ordinal: u32) -> Result<(), LabError> {
+        self.node(ordinal)?.hold().await.thaw()
+    }
+
+    /// Starts a server again with its data and on its address, and returns when it greets. One
+    /// that runs is killed first.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not greet in time; the error has the end of its log.
+    pub async fn restart(&self, ordinal: u32) -> Result<(), LabError> {
+        let node = self.node(ordinal)?;
+        let mut held = node.hold().await;
+        held.start(self.start_of(&node, node.face().address)?).await
+    }
+
+    /// An address of this lab that no server has had yet, for [`Lab::start_at`] or for a double of
+    /// the test's own. Nothing listens there.
+    ///
+    /// # Errors
+    ///
+    /// When this machine has no more loopback addresses.
+    pub fn fresh_address(&self) -> Result<IpAddr, LabError> {
+        Ok(IpAddr::V4(self.lock_addresses().fresh()?))
+    }
+
+    /// Starts a server with its data on another address, as a rescheduled pod does, and returns
+    /// when it greets. One that runs is killed first. Replicas are *not* told when the primary
+    /// moves: see [`Lab::repoint_replicas`].
+    ///
+    /// # Errors
+    ///
+    /// When `address` is no address of version 4, or as [`Lab::restart`].
+    pub async fn start_at(&self, ordinal: u32, address: IpAddr) -> Result<(), LabError> {
+        let address: Ipv4Addr = match address {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(address) => {
+                return Err(LabError::Config(format!(
+                    "{address} is no loopback address of ours"
+                )));
+            }
+        };
+        let node = self.node(ordinal)?;
+        let mut held = node.hold().await;
+        held.start(self.start_of(&node, address)?).await
+    }
+
+    /// Moves a server with its data to a fresh address and returns that when replication runs
+    /// again: to every running replica if the primary moved, else to the moved replica (unless
+    /// the primary does not run). One that runs is killed first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lab::start_at`] and [`Lab::repoint_replicas`].
+    pub async fn move_to_new_address(&self, ordinal: u32) -> Result<IpAddr, LabError> {
+        let address = self.fresh_address()?;
+        self.start_at(ordinal, address).await?;
+        if ordinal == 0 {
+            self.repoint_replicas().await?;
+        } else if self.primary_lives()? {
+            self.replicates(&*self.node(ordinal)?).await?;
+        }
+        Ok(address)
+    }
+
+    /// Sets `read_only` of a running server; a restart forgets it.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses, or when open transactions hold it up beyond the deadline.
+    pub async fn set_read_only(&self, ordinal: u32, read_only: bool) -> Result<(), LabError> {
+        let mut conn = self.admin(ordinal).await?;
+        let set = conn.query_drop(format!("SET GLOBAL read_only = {}", u8::from(read_only)));
+        self.bounded(ordinal, "setting read_only", set).await?;
+        self.part(conn).await;
+        Ok(())
+    }
+
+    /// Kills a server, gives it an empty volume (accounts and an empty database, no GTID) and
+    /// starts it on its address; returns when it greets. A wiped replica then replicates
+    /// everything anew. After the primary was wiped, replicas are ahead of it and stop.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lab::restart`].
+    pub async fn wipe(&self, ordinal: u32) -> Result<(), LabError> {
+        let node = self.node(ordinal)?;
+        let mut held = node.hold().await;
+        held.kill().await?;
+        held.fill().await?;
+        held.start(self.start_of(&node, node.face().address)?).await
+    }
+
+    /// Adds a replica with an empty volume and returns its ordinal, the lowest that is free, when
+    /// it replicates (or, while the primary does not run, when it greets).
+    ///
+    /// # Errors
+    ///
+    /// When it does not start; then the lab is as before.
+    pub async fn add_replica(&self) -> Result<u32, LabError> {
+        let _scaling = self.scaling.lock().await;
+        let ordinal = {
+            let nodes = self.read_nodes();
+            (0..)
+                .find(|ordinal| !nodes.contains_key(ordinal))
+                .unwrap_or(u32::MAX)
+        };
+        let node = self.new_node(ordinal)?;
+        let started = async {
+            self.first_start(&node).await?;
+            if self.primary_lives()? {
+                self.replicates(&node).await
+            } else {
+                Ok(())
+            }
+        };
+        let started = started.await;
+        if started.is_err() {
+            self.write_nodes().remove(&ordinal);
+        }
+        started.map(|()| ordinal)
+    }
+
+    /// Stops a replica cleanly and deletes it with its volume.
+    ///
+    /// # Errors
+    ///
+    /// When it is the primary, when there is no such replica or it does not end in time.
+    pub async fn remove(&self, ordinal: u32) -> Result<(), LabError> {
+        if ordinal == 0 {
+            return Err(LabError::Config("the primary cannot be removed".to_owned()));
+        }
+        let _scaling = self.scaling.lock().await;
+        let node = self.node(ordinal)?;
+        let mut held = node.hold().await;
+        held.stop().await?;
+        self.write_nodes().remove(&ordinal);
+        held.delete().await
+    }
+
+    fn primary_lives(&self) -> Result<bool, LabError> {
+        let face = self.node(0)?.face();
+        Ok(face.pid.is_some() && !face.frozen)
+    }
+}

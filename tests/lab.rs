@@ -1,0 +1,413 @@
+//! The lab against real servers. Needs the package named by `LabError::Missing`.
+// clippy.toml allows these in test functions, not in the functions they call.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use headless_mysql::testkit::lab::{Lab, LabError, Nodes};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error};
+use tokio::time::{Instant, sleep, timeout};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Set for the process that `a_killed_process_leaves_no_server` kills.
+const HOLDER: &str = "HEADLESS_MYSQL_TEST_HOLDS_A_LAB";
+
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    timeout(SOON, what).await.expect("in time")
+}
+
+async fn rows(lab: &Lab, ordinal: u32) -> i64 {
+    let mut conn = lab.connect(ordinal).await.unwrap();
+    in_time(conn.query_first("SELECT COUNT(*) FROM t"))
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+async fn with_table(lab: &Lab) -> Conn {
+    let mut conn = lab.connect(0).await.unwrap();
+    in_time(conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT)"))
+        .await
+        .unwrap();
+    conn
+}
+
+async fn insert(conn: &mut Conn) {
+    in_time(conn.query_drop("INSERT INTO t () VALUES ()"))
+        .await
+        .unwrap();
+}
+
+fn processes(lab: &Lab) -> Vec<u32> {
+    lab.ordinals()
+        .into_iter()
+        .filter_map(|ordinal| lab.process_id(ordinal))
+        .collect()
+}
+
+fn exists(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[tokio::test]
+async fn three_nodes_replicate_under_their_own_names_and_addresses() {
+    let begin = Instant::now();
+    let lab = Lab::start(2).await.unwrap();
+    let started = begin.elapsed();
+    let mut primary = with_table(&lab).await;
+    insert(&mut primary).await;
+    lab.wait_for_replication(SOON).await.unwrap();
+    println!(
+        "three nodes: started in {started:?}, replicated after {:?}",
+        begin.elapsed()
+    );
+
+    assert_eq!(
+        (lab.size(), lab.ordinals(), lab.port()),
+        (3, vec![0, 1, 2], 3306)
+    );
+    let addresses: HashSet<_> = (0..3).map(|ordinal| lab.address(ordinal)).collect();
+    assert_eq!(addresses.len(), 3);
+    for ordinal in 0..3 {
+        assert_eq!(rows(&lab, ordinal).await, 1);
+        let mut conn = lab.connect(ordinal).await.unwrap();
+        let (hostname, read_only, performance_schema): (String, bool, bool) = conn
+            .query_first("SELECT @@hostname, @@read_only, @@performance_schema")
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(read_only, ordinal != 0);
+        assert!(!performance_schema);
+        if lab.own_hostnames() {
+            assert_eq!(hostname, lab.pod_name(ordinal));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_application_cannot_write_where_it_is_read_only_but_root_can() {
+    let lab = Lab::builder()
+        .replicas(1)
+        .statefulset("db")
+        .start()
+        .await
+        .unwrap();
+    let mut primary = with_table(&lab).await;
+    lab.wait_for_replication(SOON).await.unwrap();
+    assert_eq!(lab.pod_name(1), "db-1");
+
+    let write = "INSERT INTO t () VALUES ()";
+    let refused = |error: Error| matches!(error, Error::Server(error) if error.code == 1290);
+    let mut replica = lab.connect(1).await.unwrap();
+    assert!(refused(
+        in_time(replica.query_drop(write)).await.unwrap_err()
+    ));
+    // No privilege to lift that, or to see anything beyond its database.
+    assert!(
+        replica
+            .query_drop("SET GLOBAL read_only = 0")
+            .await
+            .is_err()
+    );
+    assert!(
+        replica
+            .query_drop("SELECT * FROM mysql.global_priv")
+            .await
+            .is_err()
+    );
+
+    lab.set_read_only(0, true).await.unwrap();
+    assert!(refused(
+        in_time(primary.query_drop(write)).await.unwrap_err()
+    ));
+    lab.admin(0).await.unwrap().query_drop(write).await.unwrap();
+    lab.set_read_only(0, false).await.unwrap();
+    insert(&mut primary).await;
+
+    for url in [lab.url(0), lab.root_url(0)] {
+        Conn::from_url(url).await.unwrap().ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn acknowledged_rows_survive_a_kill() {
+    let lab = Lab::start(1).await.unwrap();
+    with_table(&lab).await;
+    for _ in 0..3 {
+        let mut conn = lab.connect(0).await.unwrap();
+        let before = rows(&lab, 0).await;
+        let writer = tokio::spawn(async move {
+            let mut acknowledged = 0;
+            while conn.query_drop("INSERT INTO t () VALUES ()").await.is_ok() {
+                acknowledged += 1;
+            }
+            acknowledged
+        });
+        sleep(Duration::from_millis(200)).await;
+        let begin = Instant::now();
+        lab.kill(0).await.unwrap();
+        let killed = begin.elapsed();
+        let acknowledged: i64 = in_time(writer).await.unwrap();
+        assert!(matches!(lab.connect(0).await, Err(LabError::Query { .. })));
+        lab.kill(0).await.expect("killing twice does nothing");
+
+        let begin = Instant::now();
+        lab.restart(0).await.unwrap();
+        println!(
+            "killed in {killed:?} after {acknowledged} rows, back in {:?}",
+            begin.elapsed()
+        );
+        let after = rows(&lab, 0).await;
+        assert!(acknowledged > 0);
+        // One more may have been written and not acknowledged.
+        let written = after - before;
+        assert!(
+            written == acknowledged || written == acknowledged + 1,
+            "{written}"
+        );
+    }
+    lab.wait_for_replication(SOON).await.unwrap();
+    assert_eq!(rows(&lab, 1).await, rows(&lab, 0).await);
+}
+
+#[tokio::test]
+async fn a_frozen_server_hangs_a_query_and_a_thaw_resumes_it() {
+    let lab = Lab::start(1).await.unwrap();
+    let mut conn = lab.connect(1).await.unwrap();
+    lab.freeze(1).await.unwrap();
+    {
+        let mut query = std::pin::pin!(conn.query_first::<i64, _>("SELECT 7"));
+        assert!(
+            timeout(Duration::from_millis(300), &mut query)
+                .await
+                .is_err()
+        );
+        // What is frozen is not waited for.
+        lab.wait_for_replication(SOON).await.unwrap();
+        lab.thaw(1).await.unwrap();
+        assert_eq!(in_time(query).await.unwrap(), Some(7));
+    }
+    lab.freeze(1).await.unwrap();
+    lab.stop(1).await.expect("a frozen server can be stopped");
+    assert!(matches!(
+        lab.thaw(1).await,
+        Err(LabError::NotRunning { .. })
+    ));
+    assert_eq!(lab.process_id(1), None);
+    lab.restart(1).await.unwrap();
+    lab.freeze(1).await.unwrap();
+    lab.restart(1)
+        .await
+        .expect("a frozen server can be restarted");
+    lab.wait_for_replication(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_moved_server_keeps_its_data_and_replication() {
+    let lab = Lab::start(2).await.unwrap();
+    insert(&mut with_table(&lab).await).await;
+    let before: Vec<_> = (0..3).map(|ordinal| lab.address(ordinal)).collect();
+
+    let begin = Instant::now();
+    let primary = lab.move_to_new_address(0).await.unwrap();
+    println!("primary moved in {:?}", begin.elapsed());
+    assert_eq!(lab.address(0), primary);
+    assert!(!before.contains(&primary));
+    insert(&mut lab.connect(0).await.unwrap()).await;
+
+    // A replica that was away when the primary moved finds it.
+    lab.kill(2).await.unwrap();
+    lab.move_to_new_address(0).await.unwrap();
+    insert(&mut lab.connect(0).await.unwrap()).await;
+    let replica = lab.move_to_new_address(2).await.unwrap();
+    assert_ne!(replica, before[2]);
+
+    lab.wait_for_replication(SOON).await.unwrap();
+    for ordinal in 0..3 {
+        assert_eq!(rows(&lab, ordinal).await, 3);
+    }
+
+    // Without telling the replicas: the primary serves, they do not replicate.
+    lab.start_at(0, lab.fresh_address().unwrap()).await.unwrap();
+    insert(&mut lab.connect(0).await.unwrap()).await;
+    let behind = lab.wait_for_replication(Duration::from_millis(300)).await;
+    assert!(
+        matches!(behind, Err(LabError::Timeout { .. })),
+        "{behind:?}"
+    );
+    lab.repoint_replicas().await.unwrap();
+    lab.wait_for_replication(SOON).await.unwrap();
+    assert_eq!(rows(&lab, 1).await, 4);
+}
+
+#[tokio::test]
+async fn a_wiped_server_has_accounts_but_no_data_and_no_gtid() {
+    let lab = Lab::start(1).await.unwrap();
+    insert(&mut with_table(&lab).await).await;
+
+    lab.wipe(1).await.unwrap();
+    lab.wait_for_replication(SOON).await.unwrap();
+    assert_eq!(rows(&lab, 1).await, 1, "a wiped replica replicates anew");
+
+    lab.wipe(0).await.unwrap();
+    let mut conn = lab.connect(0).await.unwrap();
+    let gtid: Option<String> = conn.query_first("SELECT @@gtid_current_pos").await.unwrap();
+    assert_eq!(gtid.as_deref(), Some(""));
+    let tables: Vec<String> = conn.query("SHOW TABLES").await.unwrap();
+    assert!(tables.is_empty(), "{tables:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_lab_leaves_no_process_and_no_directory() {
+    let lab = Lab::start(2).await.unwrap();
+    lab.freeze(1).await.unwrap();
+    let (pids, directory) = (processes(&lab), lab.directory().to_owned());
+    assert_eq!(pids.len(), 3);
+    assert!(pids.iter().all(|&pid| exists(pid)) && directory.exists());
+    let begin = Instant::now();
+    drop(lab);
+    println!("dropped in {:?}", begin.elapsed());
+    assert!(!pids.into_iter().any(exists));
+    assert!(!directory.exists());
+}
+
+#[tokio::test]
+async fn a_test_that_panics_leaves_no_process_and_no_directory() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let panicking = tokio::spawn(async move {
+        let lab = Lab::start(0).await.unwrap();
+        tell.send((processes(&lab), lab.directory().to_owned()))
+            .unwrap();
+        panic!("on purpose");
+    });
+    let (pids, directory) = told.await.unwrap();
+    assert!(in_time(panicking).await.unwrap_err().is_panic());
+    assert!(pids.len() == 1 && !pids.into_iter().any(exists));
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_killed_process_leaves_no_server() {
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "holds_a_lab_until_it_is_killed",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(HOLDER, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = BufReader::new(holder.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        // The harness writes the test's name before it, without an end of line.
+        .find_map(|line| line.split_once("LAB ").map(|(_, told)| told.to_owned()))
+        .expect("the holder starts a lab");
+    let mut words = told.split(' ');
+    let directory = PathBuf::from(words.next().unwrap());
+    let pids: Vec<u32> = words.map(|pid| pid.parse().unwrap()).collect();
+    assert!(
+        pids.len() == 3 && pids.iter().all(|&pid| exists(pid)),
+        "{told}"
+    );
+
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let gone = || !directory.exists() && !pids.iter().any(|&pid| exists(pid));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(in_time(async {
+        while !gone() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }));
+}
+
+#[tokio::test]
+#[ignore = "run by a_killed_process_leaves_no_server"]
+async fn holds_a_lab_until_it_is_killed() {
+    if std::env::var_os(HOLDER).is_none() {
+        return;
+    }
+    let lab = Lab::start(2).await.unwrap();
+    // The hard case: a frozen member of a process group that becomes an orphan.
+    lab.freeze(2).await.unwrap();
+    let pids: Vec<String> = processes(&lab).iter().map(u32::to_string).collect();
+    println!("LAB {} {}", lab.directory().display(), pids.join(" "));
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn two_labs_at_once_share_no_address() {
+    let (one, other) = tokio::join!(Lab::start(1), Lab::start(1));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let all = |lab: &Lab| {
+        (0..2)
+            .map(|ordinal| lab.address(ordinal))
+            .collect::<HashSet<_>>()
+    };
+    assert!(all(&one).is_disjoint(&all(&other)));
+    with_table(&one).await;
+    with_table(&other).await;
+    drop(one);
+    insert(&mut other.connect(0).await.unwrap()).await;
+    other.wait_for_replication(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn replicas_are_added_and_removed() {
+    let lab = Lab::start(0).await.unwrap();
+    insert(&mut with_table(&lab).await).await;
+    assert_eq!(lab.add_replica().await.unwrap(), 1);
+    assert_eq!(lab.add_replica().await.unwrap(), 2);
+    lab.wait_for_replication(SOON).await.unwrap();
+    assert_eq!((lab.size(), rows(&lab, 2).await), (3, 1));
+
+    let pid = lab.process_id(1).unwrap();
+    lab.remove(1).await.unwrap();
+    assert!(!exists(pid) && !lab.directory().join("mysql-1").exists());
+    assert_eq!(lab.ordinals(), [0, 2]);
+    assert!(matches!(
+        lab.connect(1).await,
+        Err(LabError::UnknownOrdinal { ordinal: 1 })
+    ));
+    assert!(matches!(lab.remove(0).await, Err(LabError::Config(_))));
+    assert_eq!(lab.add_replica().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn options_reach_the_servers_they_are_for_and_bad_ones_are_quoted() {
+    let lab = Lab::builder()
+        .replicas(1)
+        .server_option(Nodes::All, "--init-connect=SET @everywhere = 1")
+        .server_option(1, "--max-connections=77")
+        .start()
+        .await
+        .unwrap();
+    for (ordinal, connections) in [(0, 300), (1, 77)] {
+        let mut conn = lab.connect(ordinal).await.unwrap();
+        let seen = conn
+            .query_first("SELECT @everywhere, @@max_connections")
+            .await
+            .unwrap();
+        assert_eq!(seen, Some((1, connections)));
+    }
+
+    let error = Lab::builder()
+        .server_option(0, "--no-such-option")
+        .start()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, LabError::Exited { .. }), "{error}");
+    assert!(error.to_string().contains("no-such-option"), "{error}");
+}
