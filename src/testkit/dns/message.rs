@@ -5,6 +5,10 @@
 //! soon as any record is missing, glue included. hickory's encoder spends about thirty octets more
 //! (its first owner name does not point at the question), so that six pods would be truncated where
 //! a real cluster still answers in full. This module must never decide what the answer is.
+//!
+//! Responses over TCP are hickory's. It stops compressing after 120 names, so SRV answers with glue
+//! are whole up to 465 pods (`mysql` in `default`), where CoreDNS gets beyond 700. Neither carries
+//! 1000.
 
 use std::collections::HashMap;
 
