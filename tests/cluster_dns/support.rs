@@ -119,11 +119,10 @@ impl Udp {
 
 pub(crate) async fn ask_tcp(stream: &mut TcpStream, message: &Message) -> Message {
     let bytes = message.to_bytes().unwrap();
-    stream
-        .write_u16(bytes.len().try_into().unwrap())
-        .await
-        .unwrap();
-    stream.write_all(&bytes).await.unwrap();
+    // In one write: the second of two would wait for a delayed acknowledgement.
+    let mut framed = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+    framed.extend(bytes);
+    stream.write_all(&framed).await.unwrap();
     let mut buffer = vec![0; stream.read_u16().await.unwrap().into()];
     stream.read_exact(&mut buffer).await.unwrap();
     Message::from_vec(&buffer).unwrap()
