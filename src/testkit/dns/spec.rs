@@ -1,0 +1,268 @@
+//! The description of a cluster: which headless Services there are, and which pods stand behind
+//! them.
+//!
+//! This module owns plain data in the words of the Kubernetes API. It must never know how DNS
+//! presents that data: names, weights and response codes are decided in [`super::answer`] alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// TTL of the CoreDNS `kubernetes` plugin when its `ttl` option is not set.
+const DEFAULT_TTL: Duration = Duration::from_secs(5);
+
+/// A transport protocol: of a query, or of a Service port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+}
+
+/// What the EndpointSlice conditions say of a pod.
+///
+/// Cluster DNS shows a pod if its `ready` condition is true or absent. With
+/// `publishNotReadyAddresses` the control plane writes `ready: true` for every pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Readiness {
+    /// `ready: true`.
+    Ready,
+    /// `ready: false`: the readiness probe fails.
+    NotReady,
+    /// `ready: false, serving: true, terminating: true`: the pod is being deleted, but still works.
+    Terminating,
+    /// The `ready` condition is absent, which counts as ready.
+    Unknown,
+}
+
+/// One pod behind a Service, as its EndpointSlices present it.
+///
+/// A pod that stands twice in [`ServiceSpec::pods`] is a pod in two EndpointSlices; two pods with
+/// one hostname are a force-deleted pod and its replacement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PodSpec {
+    /// Name of the pod. In DNS only with [`super::ClusterDns::set_endpoint_pod_names`].
+    pub name: String,
+    /// The endpoint's `hostname`. The control plane sets it only if the pod's `subdomain` is the
+    /// name of the Service; without it DNS calls the pod by its dashed IP address.
+    pub hostname: Option<String>,
+    /// Addresses of the pod, of either family.
+    pub addresses: Vec<IpAddr>,
+    /// Conditions of the pod.
+    pub readiness: Readiness,
+}
+
+/// One port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServicePort {
+    /// Name of the port. Only a named port has `_port._protocol` names in DNS.
+    pub name: Option<String>,
+    /// Port number on the pods.
+    pub number: u16,
+    /// Transport protocol of the port.
+    pub protocol: Protocol,
+}
+
+/// A headless Service and the pods it selects.
+///
+/// # Examples
+///
+/// ```
+/// use headless_mysql::testkit::dns::{PodSpec, ServiceSpec};
+///
+/// let mysql = ServiceSpec::new("default", "mysql")
+///     .unnamed_port(3306)
+///     .pod(PodSpec::ready("mysql-0", [10, 244, 1, 5]))
+///     .pod(PodSpec::ready("mysql-1", [10, 244, 2, 6]).not_ready());
+/// assert_eq!(mysql.pods.len(), 2);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceSpec {
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Name of the Service.
+    pub name: String,
+    /// Ports; none is legal, and leaves the Service without SRV records.
+    pub ports: Vec<ServicePort>,
+    /// `spec.publishNotReadyAddresses`.
+    pub publish_not_ready_addresses: bool,
+    /// The pods, in the order of the EndpointSlice.
+    pub pods: Vec<PodSpec>,
+}
+
+/// Everything cluster DNS knows: what the API server told it, and its own options.
+#[derive(Clone, Debug)]
+pub(super) struct Cluster {
+    /// Namespaces that exist. A namespace outlives its Services, which is why it is not derived.
+    pub(super) namespaces: BTreeSet<String>,
+    pub(super) services: BTreeMap<(String, String), ServiceSpec>,
+    pub(super) ttl: Duration,
+    /// The plugin's `endpoint_pod_names` option.
+    pub(super) endpoint_pod_names: bool,
+    /// Serial of the zone's SOA record; moves with every change.
+    pub(super) serial: u32,
+}
+
+// === impl PodSpec ===
+
+impl PodSpec {
+    /// A ready pod with a hostname equal to its name: a pod of a StatefulSet behind the Service it
+    /// names in `serviceName`.
+    #[must_use]
+    pub fn ready(name: impl Into<String>, address: impl Into<IpAddr>) -> Self {
+        let name = name.into();
+        Self {
+            hostname: Some(name.clone()),
+            name,
+            addresses: vec![address.into()],
+            readiness: Readiness::Ready,
+        }
+    }
+
+    /// Adds an address, such as the IPv6 address of a dual-stack pod.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<IpAddr>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Takes the hostname away: the pod of a Deployment, or of a StatefulSet behind another
+    /// Service than the one it names in `serviceName`.
+    #[must_use]
+    pub fn without_hostname(mut self) -> Self {
+        self.hostname = None;
+        self
+    }
+
+    /// Sets the readiness.
+    #[must_use]
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.readiness = readiness;
+        self
+    }
+
+    /// Short for [`Readiness::NotReady`].
+    #[must_use]
+    pub fn not_ready(self) -> Self {
+        self.readiness(Readiness::NotReady)
+    }
+
+    /// Short for [`Readiness::Terminating`].
+    #[must_use]
+    pub fn terminating(self) -> Self {
+        self.readiness(Readiness::Terminating)
+    }
+
+    /// Whether a test means this pod by `name`: its hostname, or its name without one.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.hostname.as_deref().unwrap_or(&self.name) == name
+    }
+}
+
+// === impl ServiceSpec ===
+
+impl ServiceSpec {
+    /// A headless Service without ports and pods.
+    #[must_use]
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            ports: Vec::new(),
+            publish_not_ready_addresses: false,
+            pods: Vec::new(),
+        }
+    }
+
+    /// Adds a TCP port without a name.
+    #[must_use]
+    pub fn unnamed_port(mut self, number: u16) -> Self {
+        self.ports.push(ServicePort {
+            name: None,
+            number,
+            protocol: Protocol::Tcp,
+        });
+        self
+    }
+
+    /// Adds a TCP port with a name.
+    #[must_use]
+    pub fn named_port(mut self, name: impl Into<String>, number: u16) -> Self {
+        self.ports.push(ServicePort {
+            name: Some(name.into()),
+            number,
+            protocol: Protocol::Tcp,
+        });
+        self
+    }
+
+    /// Takes all ports away: a Service without ports, or one whose named target port no pod has.
+    #[must_use]
+    pub fn without_ports(mut self) -> Self {
+        self.ports.clear();
+        self
+    }
+
+    /// Sets `spec.publishNotReadyAddresses`.
+    #[must_use]
+    pub fn publish_not_ready_addresses(mut self, publish: bool) -> Self {
+        self.publish_not_ready_addresses = publish;
+        self
+    }
+
+    /// Adds a pod.
+    #[must_use]
+    pub fn pod(mut self, pod: PodSpec) -> Self {
+        self.pods.push(pod);
+        self
+    }
+
+    /// Adds several pods.
+    #[must_use]
+    pub fn with_pods(mut self, pods: impl IntoIterator<Item = PodSpec>) -> Self {
+        self.pods.extend(pods);
+        self
+    }
+
+    /// The pods whose `ready` condition, as the control plane writes it, is not false.
+    pub(super) fn published_pods(&self) -> impl Iterator<Item = &PodSpec> {
+        self.pods.iter().filter(|pod| match pod.readiness {
+            Readiness::Ready | Readiness::Unknown => true,
+            Readiness::NotReady | Readiness::Terminating => self.publish_not_ready_addresses,
+        })
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// A cluster with the `default` namespace and nothing in it.
+    pub(super) fn new() -> Self {
+        Self {
+            namespaces: BTreeSet::from(["default".to_owned()]),
+            services: BTreeMap::new(),
+            ttl: DEFAULT_TTL,
+            endpoint_pod_names: false,
+            serial: 1,
+        }
+    }
+
+    pub(super) fn insert(&mut self, service: ServiceSpec) {
+        self.namespaces.insert(service.namespace.clone());
+        let key = (service.namespace.clone(), service.name.clone());
+        self.services.insert(key, service);
+    }
+
+    /// The same cluster, as seen by a DNS server whose API server says that there are no Services.
+    pub(super) fn without_services(&self) -> Self {
+        Self {
+            namespaces: self.namespaces.clone(),
+            services: BTreeMap::new(),
+            ..*self
+        }
+    }
+}

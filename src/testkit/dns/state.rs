@@ -1,0 +1,198 @@
+//! What a running server knows: the description, which state of it is shown, the faults in force
+//! and the queries so far.
+//!
+//! This module owns the decision what becomes of a query. It must never wait or send, so that it
+//! can be decided under a lock.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hickory_server::proto::op::ResponseCode;
+use hickory_server::proto::rr::{Name, RecordType};
+use tokio::sync::watch;
+
+use super::answer::{Answer, answer};
+use super::fault::{Fault, FaultScope};
+use super::spec::{Cluster, Protocol};
+
+/// A query as the server received it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Query {
+    /// The name, as the client spelled it, with its last dot.
+    pub name: String,
+    /// The record type: `A`, `AAAA`, `SRV`, …
+    pub kind: String,
+    /// The transport.
+    pub protocol: Protocol,
+}
+
+/// State shared by the owner of the server and its tasks.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Number of queries in the log, for those who wait for them.
+    asked: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) cluster: Cluster,
+    pub(super) view: View,
+    /// The first one in scope strikes.
+    pub(super) faults: Vec<(Fault, FaultScope)>,
+    queries: Vec<Query>,
+}
+
+/// Which state of the description is shown.
+#[derive(Debug)]
+pub(super) enum View {
+    Current,
+    /// What was true once: a cache.
+    Frozen(Cluster),
+    /// One answer from the cache, one from the source: two servers behind one address.
+    Alternating {
+        frozen: Cluster,
+        frozen_is_next: bool,
+    },
+}
+
+/// What becomes of a query.
+#[derive(Debug, PartialEq)]
+pub(super) enum Outcome {
+    Silence,
+    Reply {
+        answer: Answer,
+        /// Set the truncation flag whatever the size.
+        truncated: bool,
+        after: Option<Duration>,
+    },
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                cluster: Cluster::new(),
+                view: View::Current,
+                faults: Vec::new(),
+                queries: Vec::new(),
+            }),
+            asked: watch::Sender::new(0),
+        }
+    }
+
+    /// A panic in a test's closure must not take the server away from the tests after it.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs a query and decides what becomes of it.
+    pub(super) fn ask(&self, name: &Name, kind: RecordType, protocol: Protocol) -> Outcome {
+        let mut state = self.state();
+        let spelled = name.to_ascii();
+        let outcome = state.decide(name, &spelled, kind, protocol);
+        state.queries.push(Query {
+            name: spelled,
+            kind: kind.to_string(),
+            protocol,
+        });
+        self.asked.send_replace(state.queries.len());
+        outcome
+    }
+
+    pub(super) fn queries(&self) -> Vec<Query> {
+        self.state().queries.clone()
+    }
+
+    pub(super) fn query_count(&self) -> usize {
+        self.state().queries.len()
+    }
+
+    pub(super) fn clear_queries(&self) {
+        let mut state = self.state();
+        state.queries.clear();
+        self.asked.send_replace(0);
+    }
+
+    /// Waits until the log holds `count` queries.
+    pub(super) async fn wait_for_queries(&self, count: usize) {
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self
+            .asked
+            .subscribe()
+            .wait_for(|asked| *asked >= count)
+            .await;
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn decide(
+        &mut self,
+        name: &Name,
+        spelled: &str,
+        kind: RecordType,
+        protocol: Protocol,
+    ) -> Outcome {
+        let fault = self
+            .faults
+            .iter_mut()
+            .find_map(|(fault, scope)| scope.strikes(spelled, kind, protocol).then_some(*fault));
+        let cluster = match &mut self.view {
+            View::Current => &self.cluster,
+            View::Frozen(frozen) => frozen,
+            View::Alternating {
+                frozen,
+                frozen_is_next,
+            } => {
+                let show_frozen = *frozen_is_next;
+                *frozen_is_next = !show_frozen;
+                if show_frozen { frozen } else { &self.cluster }
+            }
+        };
+        match fault {
+            None => Outcome::reply(answer(cluster, name, kind)),
+            Some(Fault::ServFail) => Outcome::reply(Answer::server_failure(cluster)),
+            Some(Fault::Refused) => Outcome::reply(Answer::refused()),
+            Some(Fault::Drop) => Outcome::Silence,
+            Some(Fault::Delay(delay)) => Outcome::Reply {
+                answer: answer(cluster, name, kind),
+                truncated: false,
+                after: Some(delay),
+            },
+            Some(Fault::NxDomain) => {
+                Outcome::reply(answer(&cluster.without_services(), name, kind))
+            }
+            Some(Fault::Truncated) => Outcome::Reply {
+                answer: Answer::bare(ResponseCode::NoError),
+                truncated: true,
+                after: None,
+            },
+        }
+    }
+
+    /// The description that [`super::ClusterDns::freeze`] and
+    /// [`super::ClusterDns::alternate`] hold on to: the one held already, if any.
+    pub(super) fn take_frozen(&mut self) -> Cluster {
+        match std::mem::replace(&mut self.view, View::Current) {
+            View::Current => self.cluster.clone(),
+            View::Frozen(frozen) | View::Alternating { frozen, .. } => frozen,
+        }
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    fn reply(answer: Answer) -> Self {
+        Self::Reply {
+            answer,
+            truncated: false,
+            after: None,
+        }
+    }
+}

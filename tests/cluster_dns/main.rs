@@ -1,0 +1,10 @@
+//! The cluster DNS double, asked with real packets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy.toml allows them in tests, but does not see that helpers are test code"
+)]
+
+mod answers;
+mod support;
+mod trouble;
