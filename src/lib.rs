@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+// Until the connections use it.
+#[allow(dead_code)]
+mod mysql;
 pub mod url;
 
 pub use config::{Config, ConfigError};
