@@ -3,6 +3,9 @@
 
 pub mod balance;
 pub mod config;
+// Until the connections use it.
+#[allow(dead_code)]
+mod mysql;
 pub mod url;
 
 pub use config::{Config, ConfigError};
