@@ -11,6 +11,8 @@ mod hickory;
 mod ladder;
 mod records;
 mod system;
+#[cfg(test)]
+mod testing;
 
 use std::fmt;
 use std::future::Future;
