@@ -18,6 +18,9 @@ enum Key {
     Address(SocketAddr),
 }
 
+/// Whose an answer says each address is, also those that are not used.
+type Owners = BTreeMap<SocketAddr, BTreeSet<Option<Ordinal>>>;
+
 /// What an answer says of one pod.
 #[derive(Default)]
 struct Wanted {
@@ -47,10 +50,7 @@ pub fn merge(
     if wanted.is_empty() {
         return (old.clone(), Vec::new());
     }
-    let taken: BTreeSet<SocketAddr> = wanted
-        .values()
-        .flat_map(|pod| pod.sockets.iter().copied())
-        .collect();
+    let owners = owners(answer);
 
     let mut changes = Vec::new();
     if let Some(from) = old.service.as_ref().filter(|from| **from != answer.service) {
@@ -61,14 +61,14 @@ pub fn merge(
     for pod in &old.pods {
         let found = wanted.remove(&key(pod));
         let next = match found {
-            Some(found) => relist(pod, found, &taken, now, &mut changes),
+            Some(found) => relist(pod, found, &owners, now, &mut changes),
             None => relist(
                 pod,
                 Wanted {
                     host: pod.host.clone(),
                     sockets: BTreeSet::new(),
                 },
-                &taken,
+                &owners,
                 now,
                 &mut changes,
             ),
@@ -85,7 +85,7 @@ pub fn merge(
             host: found.host.clone(),
             addresses: Vec::new(),
         };
-        pods.insert(key, relist(&unknown, found, &taken, now, &mut changes));
+        pods.insert(key, relist(&unknown, found, &owners, now, &mut changes));
     }
     let mut pods: Vec<Pod> = pods.into_values().collect();
     remove_expired(&mut pods, now, grace, &mut changes);
@@ -168,6 +168,25 @@ fn read(answer: &Answer) -> BTreeMap<Key, Wanted> {
     wanted
 }
 
+fn owners(answer: &Answer) -> Owners {
+    let mut owners = Owners::new();
+    for pod in &answer.pods {
+        for socket in sockets(pod) {
+            owners.entry(socket).or_default().insert(pod.ordinal);
+        }
+    }
+    owners
+}
+
+/// Whether the answer gives the address of this pod to another one. An owner with an ordinal counts
+/// more than one without.
+fn is_another_pods(owners: &Owners, pod: Option<Ordinal>, address: SocketAddr) -> bool {
+    owners.get(&address).is_some_and(|owners| match pod {
+        Some(_) => !owners.contains(&pod),
+        None => owners.iter().any(Option::is_some),
+    })
+}
+
 fn sockets(pod: &FoundPod) -> impl Iterator<Item = SocketAddr> {
     pod.addresses
         .iter()
@@ -178,7 +197,7 @@ fn sockets(pod: &FoundPod) -> impl Iterator<Item = SocketAddr> {
 fn relist(
     pod: &Pod,
     mut found: Wanted,
-    taken: &BTreeSet<SocketAddr>,
+    owners: &Owners,
     now: Instant,
     changes: &mut Vec<Change>,
 ) -> Pod {
@@ -205,7 +224,7 @@ fn relist(
                 socket: address,
                 absent_since: None,
             });
-        } else if taken.contains(&address) {
+        } else if is_another_pods(owners, ordinal, address) {
             changes.push(Change::Removed {
                 ordinal,
                 host,
@@ -279,3 +298,6 @@ fn remove_expired(pods: &mut Vec<Pod>, now: Instant, grace: Duration, changes: &
     }
     pods.retain(|pod| !pod.addresses.is_empty());
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,3 +140,6 @@ impl Episode {
         now.saturating_duration_since(self.last_demand) > (self.interval * 2).max(QUIET)
     }
 }
+
+#[cfg(test)]
+mod tests;

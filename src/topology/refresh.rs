@@ -331,3 +331,6 @@ async fn run(ended: Ended, resolve: Arc<dyn Resolve>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
