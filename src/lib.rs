@@ -11,3 +11,6 @@ pub mod url;
 pub use config::{Config, ConfigError};
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod discovery;
+pub mod name;
+pub mod topology;

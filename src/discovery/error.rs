@@ -1,0 +1,161 @@
+//! Why a look-up found nothing.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Why one look-up gave no pods. None of these takes a known pod away.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// No name that was asked exists. Cluster DNS says so both of a Service that does not exist
+    /// and of one that has no ready pod.
+    #[error(
+        "the Service {name} has no ready pod or does not exist; asked: {}",
+        asked.join(", ")
+    )]
+    NotFound {
+        /// The Service's name as configured.
+        name: String,
+        /// The absolute names that were asked.
+        asked: Vec<String>,
+    },
+    /// The name exists, but has no address.
+    #[error("{name} exists but has no address; is it a headless Service with ready pods?")]
+    NoData {
+        /// The absolute name that was asked.
+        name: String,
+    },
+    /// The name server could not or would not answer.
+    #[error("name server{} answered {code} for {name}", At(*server))]
+    ServerFailure {
+        /// The absolute name that was asked.
+        name: String,
+        /// The response code, such as `Server Failure`.
+        code: String,
+        /// The name server, if known.
+        server: Option<SocketAddr>,
+    },
+    /// No answer in time.
+    #[error("no answer{} for {name} after {after:?}", At(*server))]
+    Timeout {
+        /// The name that was asked.
+        name: String,
+        /// How long the answer was waited for.
+        after: Duration,
+        /// The name server, if one is to blame.
+        server: Option<SocketAddr>,
+    },
+    /// The answer did not fit, not even over TCP.
+    #[error(
+        "the answer{} for {name} was truncated; allow TCP to port 53, or ask for fewer pods",
+        At(*server)
+    )]
+    Truncated {
+        /// The absolute name that was asked.
+        name: String,
+        /// The name server, if known.
+        server: Option<SocketAddr>,
+    },
+    /// The answer holds records of another name (an ExternalName Service, or a name server that
+    /// went on to search elsewhere). They may belong to anyone and are not used.
+    #[error("the answer for {name} holds records of {owner}; not used")]
+    Foreign {
+        /// The absolute name that was asked.
+        name: String,
+        /// The name whose records came, or the target of the alias.
+        owner: String,
+    },
+    /// The query could not be sent or the answer not be read.
+    #[error("asking name server{} for {name}: {message}", At(*server))]
+    Io {
+        /// The absolute name that was asked.
+        name: String,
+        /// The name server, if known.
+        server: Option<SocketAddr>,
+        /// What went wrong.
+        message: String,
+    },
+    /// No name server is configured.
+    #[error("no name server to ask for {name}; /etc/resolv.conf has no `nameserver` line")]
+    NoServer {
+        /// The Service's name as configured.
+        name: String,
+    },
+    /// The resolver's configuration cannot be used.
+    #[error("resolver configuration for {name}: {message}")]
+    Config {
+        /// The Service's name as configured, or the file.
+        name: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Anything else; for implementations of [`Resolve`](super::Resolve) of your own.
+    #[error("looking up {name}: {message}")]
+    Other {
+        /// What was looked up.
+        name: String,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+// === impl ResolveError ===
+
+impl ResolveError {
+    /// Whether the answer was "there is nothing", as opposed to no usable answer: the Service may
+    /// not exist yet, or has no ready pod.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::NoData { .. })
+    }
+}
+
+/// ` 10.96.0.10:53`, or nothing.
+struct At(Option<SocketAddr>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |server| write!(f, " {server}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_was_asked_and_where() {
+        let name = "mysql.default.svc.cluster.local.".to_owned();
+        let server = Some(SocketAddr::from(([10, 96, 0, 10], 53)));
+        let after = Duration::from_secs(1);
+        let failure = ResolveError::ServerFailure {
+            name: name.clone(),
+            code: "Refused".into(),
+            server,
+        };
+        assert_eq!(
+            failure.to_string(),
+            "name server 10.96.0.10:53 answered Refused for mysql.default.svc.cluster.local."
+        );
+        let timeout = ResolveError::Timeout {
+            name: name.clone(),
+            after,
+            server: None,
+        };
+        assert_eq!(
+            timeout.to_string(),
+            "no answer for mysql.default.svc.cluster.local. after 1s"
+        );
+        let asked = vec![name, "mysql.".to_owned()];
+        let missing = ResolveError::NotFound {
+            name: "mysql".into(),
+            asked,
+        };
+        assert!(
+            missing
+                .to_string()
+                .ends_with("asked: mysql.default.svc.cluster.local., mysql.")
+        );
+        assert!(missing.is_absence() && !timeout.is_absence());
+    }
+}

@@ -1,0 +1,110 @@
+//! Hand-made DNS messages, and a scripted DNS, for the tests of this module.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Mutex;
+
+use hickory_resolver::proto::op::{Message, OpCode};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, SRV};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+
+use super::ResolveError;
+use super::ladder::Ask;
+
+pub(super) fn name(text: &str) -> Name {
+    Name::from_ascii(text).unwrap()
+}
+
+pub(super) fn srv(owner: &str, ttl: u32, port: u16, target: &str) -> Record {
+    Record::from_rdata(
+        name(owner),
+        ttl,
+        RData::SRV(SRV::new(0, 33, port, name(target))),
+    )
+}
+
+pub(super) fn a(owner: &str, ttl: u32, address: [u8; 4]) -> Record {
+    Record::from_rdata(name(owner), ttl, RData::A(A(Ipv4Addr::from(address))))
+}
+
+pub(super) fn aaaa(owner: &str, ttl: u32, address: Ipv6Addr) -> Record {
+    Record::from_rdata(name(owner), ttl, RData::AAAA(AAAA(address)))
+}
+
+pub(super) fn cname(owner: &str, target: &str) -> Record {
+    Record::from_rdata(name(owner), 5, RData::CNAME(CNAME(name(target))))
+}
+
+pub(super) fn message(answers: Vec<Record>, additionals: Vec<Record>) -> Message {
+    let mut message = Message::response(0, OpCode::Query);
+    message.add_answers(answers);
+    message.add_additionals(additionals);
+    message
+}
+
+/// What the scripted DNS says to one query.
+#[derive(Clone, Debug)]
+pub(super) enum Say {
+    Records(Vec<Record>, Vec<Record>),
+    NoData,
+    ServFail,
+}
+
+/// Answers from a table; what is not in it is NXDOMAIN, or NODATA if the name has another type.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    table: Mutex<BTreeMap<(String, RecordType), Say>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Script {
+    pub(super) fn set(&self, name: &str, kind: RecordType, say: Say) {
+        self.table
+            .lock()
+            .unwrap()
+            .insert((name.to_owned(), kind), say);
+    }
+
+    pub(super) fn clear(&self) {
+        self.table.lock().unwrap().clear();
+    }
+
+    pub(super) fn a(&self, name: &str, addresses: &[[u8; 4]]) {
+        let records = addresses
+            .iter()
+            .map(|address| a(name, 5, *address))
+            .collect();
+        self.set(name, RecordType::A, Say::Records(records, vec![]));
+    }
+
+    /// The queries since the last call, as `SRV mysql.`, sorted.
+    pub(super) fn asked(&self) -> Vec<String> {
+        let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        asked.sort_unstable();
+        asked
+    }
+}
+
+impl Ask for Script {
+    async fn ask(&self, name: &str, kind: RecordType) -> Result<Message, ResolveError> {
+        self.asked.lock().unwrap().push(format!("{kind} {name}"));
+        let table = self.table.lock().unwrap();
+        let name = name.to_owned();
+        match table.get(&(name.clone(), kind)).cloned() {
+            Some(Say::Records(answers, additionals)) => Ok(message(answers, additionals)),
+            Some(Say::NoData) => Err(ResolveError::NoData { name }),
+            Some(Say::ServFail) => Err(ResolveError::ServerFailure {
+                name,
+                code: "Server Failure".to_owned(),
+                server: None,
+            }),
+            None if table.keys().any(|(known, _)| *known == name) => {
+                Err(ResolveError::NoData { name })
+            }
+            None => Err(ResolveError::NotFound {
+                name: name.clone(),
+                asked: vec![name],
+            }),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The Service's name in every spelling a user may write.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::search::{self, SearchList};
+use super::{MAX_LABEL, MAX_NAME, is_label, without_dot};
+
+/// The name of a headless Service, as short or as long as the user wrote it.
+///
+/// Parses every spelling: `mysql`, `mysql.default`, `mysql.default.svc`,
+/// `mysql.default.svc.cluster.local`, each with or without a trailing dot, in any case. Displays
+/// in lower case, with the trailing dot only if it was given.
+///
+/// ```
+/// use headless_mysql::name::ServiceName;
+///
+/// let name: ServiceName = "MySQL.default".parse()?;
+/// assert_eq!(name.to_string(), "mysql.default");
+/// # Ok::<(), headless_mysql::name::NameError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceName {
+    /// Lower case, without the trailing dot.
+    name: String,
+    /// A trailing dot was given: the name is absolute.
+    dot: bool,
+}
+
+/// Why a text is no Service name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// There is no name at all.
+    #[error("the Service name is empty; write for example `mysql` or `mysql.default`")]
+    Empty,
+    /// The name is longer than DNS allows.
+    #[error("the Service name has {length} characters; DNS allows at most {MAX_NAME}")]
+    TooLong {
+        /// Characters of the name.
+        length: usize,
+    },
+    /// Two dots in a row, or a dot at the start.
+    #[error("`{name}` has an empty part between two dots or before the first")]
+    EmptyLabel {
+        /// The whole name.
+        name: String,
+    },
+    /// One part between the dots is too long.
+    #[error("`{label}` has {length} characters; one part of a DNS name has at most {MAX_LABEL}")]
+    LabelTooLong {
+        /// The part.
+        label: String,
+        /// Its characters.
+        length: usize,
+    },
+    /// One part between the dots has a character that does not belong there.
+    #[error(
+        "`{label}` is no part of a Service name; use letters, digits and inner dashes, \
+         for example `mysql-read`"
+    )]
+    BadLabel {
+        /// The part.
+        label: String,
+    },
+    /// An IP address was given in the name's place.
+    #[error("`{address}` is an IP address; give the name of the Service, for example `mysql`")]
+    Address {
+        /// The address.
+        address: String,
+    },
+    /// The name is that of a single pod.
+    #[error("`{name}` names one pod; give its Service, `{service}`")]
+    Pod {
+        /// The pod's name.
+        name: String,
+        /// The Service's name in it.
+        service: String,
+    },
+}
+
+// === impl ServiceName ===
+
+impl ServiceName {
+    /// The absolute names to ask DNS for, best first: lower case, each with a trailing dot, none
+    /// twice.
+    ///
+    /// A name with a trailing dot, or of the form `<service>.<namespace>.svc.<zone>`, is absolute:
+    /// exactly one candidate. A shorter one is joined with the search domains, first those that
+    /// make it a full Service name (so that the first query is usually the last), then the others
+    /// in their order, and last the name alone. A name without a Kubernetes shape is asked alone
+    /// first if it has at least [`SearchList::ndots`] dots, as other resolvers do.
+    pub fn candidates(&self, search: &SearchList) -> Vec<String> {
+        if self.is_absolute() {
+            return vec![format!("{}.", self.name)];
+        }
+        search::expand(&self.name, search)
+    }
+
+    /// Whether the name is asked as it is, without a search list.
+    pub fn is_absolute(&self) -> bool {
+        self.dot || self.labels().nth(2) == Some("svc") && self.labels().nth(3).is_some()
+    }
+
+    /// The first part of the name: what the Service is called in its namespace.
+    pub fn first_label(&self) -> &str {
+        self.labels().next().unwrap_or_default()
+    }
+
+    fn labels(&self) -> impl Iterator<Item = &str> {
+        self.name.split('.')
+    }
+}
+
+impl FromStr for ServiceName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let dot = text.ends_with('.');
+        let given = without_dot(text);
+        if given.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if given.parse::<std::net::IpAddr>().is_ok() {
+            return Err(NameError::Address {
+                address: given.to_owned(),
+            });
+        }
+        let length = given.chars().count();
+        if length > MAX_NAME {
+            return Err(NameError::TooLong { length });
+        }
+        let name = given.to_ascii_lowercase();
+        for label in name.split('.') {
+            check_label(label, given)?;
+        }
+        check_not_pod(&name)?;
+        Ok(Self { name, dot })
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.dot { f.write_str(".") } else { Ok(()) }
+    }
+}
+
+fn check_label(label: &str, name: &str) -> Result<(), NameError> {
+    if label.is_empty() {
+        return Err(NameError::EmptyLabel {
+            name: name.to_owned(),
+        });
+    }
+    let length = label.chars().count();
+    if length > MAX_LABEL {
+        return Err(NameError::LabelTooLong {
+            label: label.to_owned(),
+            length,
+        });
+    }
+    if !is_label(label) {
+        return Err(NameError::BadLabel {
+            label: label.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// `<pod>.<service>.<namespace>.svc.<zone>`: it would resolve, to that one pod only.
+fn check_not_pod(name: &str) -> Result<(), NameError> {
+    let Some((first, service)) = name.split_once('.') else {
+        return Ok(());
+    };
+    let labels: Vec<&str> = service.split('.').collect();
+    let numbered = first
+        .rsplit_once('-')
+        .is_some_and(|(_, n)| n.bytes().all(|b| b.is_ascii_digit()));
+    if numbered && labels.len() > 3 && labels[2] == "svc" && labels[1] != "svc" {
+        return Err(NameError::Pod {
+            name: name.to_owned(),
+            service: service.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<String, NameError> {
+        text.parse::<ServiceName>().map(|name| name.to_string())
+    }
+
+    #[test]
+    fn every_spelling_parses() {
+        for (text, shown) in [
+            ("mysql", "mysql"),
+            ("MySQL.Default", "mysql.default"),
+            ("mysql.default.svc", "mysql.default.svc"),
+            (
+                "mysql.default.svc.cluster.local",
+                "mysql.default.svc.cluster.local",
+            ),
+            (
+                "mysql.default.svc.cluster.local.",
+                "mysql.default.svc.cluster.local.",
+            ),
+            ("mysql-0", "mysql-0"),
+            ("db-1.prod", "db-1.prod"),
+            ("3db", "3db"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(shown));
+        }
+    }
+
+    #[test]
+    fn errors_quote_the_offending_part() {
+        let shown = |text: &str| match parse(text) {
+            Err(error) => error.to_string(),
+            Ok(name) => panic!("{name} should not parse"),
+        };
+        for (text, quoted) in [
+            ("", "empty"),
+            (".", "empty"),
+            ("mysql..default", "`mysql..default`"),
+            (".mysql", "`.mysql`"),
+            ("mysql..", "`mysql.`"),
+            ("my_sql.default", "`my_sql`"),
+            ("_mysql._tcp.mysql.default", "`_mysql`"),
+            ("-mysql", "`-mysql`"),
+            ("mysql-.default", "`mysql-`"),
+            ("mysql default", "`mysql default`"),
+            ("mysql:3306", "`mysql:3306`"),
+            ("müsql", "`müsql`"),
+            ("10.244.1.5", "`10.244.1.5`"),
+            ("fd00::1", "`fd00::1`"),
+            (
+                "mysql-0.mysql.default.svc.cluster.local",
+                "`mysql.default.svc.cluster.local`",
+            ),
+        ] {
+            assert!(shown(text).contains(quoted), "{text}: {}", shown(text));
+        }
+        let long = "a".repeat(64);
+        assert_eq!(
+            parse(&long),
+            Err(NameError::LabelTooLong {
+                label: long,
+                length: 64
+            })
+        );
+        let name = vec!["a".repeat(62); 5].join(".");
+        assert_eq!(parse(&name), Err(NameError::TooLong { length: 314 }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in ".*") {
+            if let Ok(name) = text.parse::<ServiceName>() {
+                prop_assert_eq!(name.to_string(), text.to_ascii_lowercase());
+            }
+        }
+
+        #[test]
+        fn display_and_parse_are_inverse(
+            labels in proptest::collection::vec("[a-zA-Z0-9]([a-zA-Z0-9-]{0,8}[a-zA-Z])?", 1..6),
+            dot in proptest::bool::ANY,
+        ) {
+            let text = labels.join(".") + if dot { "." } else { "" };
+            // All digits could be an address.
+            prop_assume!(text.parse::<std::net::IpAddr>().is_err());
+            prop_assume!(without_dot(&text).parse::<std::net::IpAddr>().is_err());
+            let name: ServiceName = text.parse().unwrap();
+            prop_assert_eq!(name.to_string().parse::<ServiceName>().unwrap(), name.clone());
+            prop_assert_eq!(name.to_string(), text.to_ascii_lowercase());
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What differs between two snapshots.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::name::Ordinal;
+
+/// One difference between a [`Topology`](super::Topology) and the next. Displays as an operator
+/// would say it: `mysql-1.mysql.default.svc.cluster.local at 10.244.2.6:3306 added`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// An address that was not known.
+    Added {
+        /// Which pod, if known.
+        ordinal: Option<Ordinal>,
+        /// The pod's stable name.
+        host: String,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// A known address that was absent is listed again.
+    Returned {
+        /// Which pod, if known.
+        ordinal: Option<Ordinal>,
+        /// The pod's stable name.
+        host: String,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// A listed address is absent from a good answer; it gets no new work.
+    Absent {
+        /// Which pod, if known.
+        ordinal: Option<Ordinal>,
+        /// The pod's stable name.
+        host: String,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// An address was absent for the whole grace period, or belongs to another pod now.
+    Removed {
+        /// Which pod, if known.
+        ordinal: Option<Ordinal>,
+        /// The pod's stable name.
+        host: String,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// A pod has another stable name.
+    Renamed {
+        /// Which pod.
+        ordinal: Option<Ordinal>,
+        /// The name it had.
+        from: String,
+        /// The name it has.
+        to: String,
+    },
+    /// Another name of the Service answered than before.
+    Service {
+        /// The name that answered before.
+        from: String,
+        /// The name that answers now.
+        to: String,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added { host, address, .. } => write!(f, "{host} at {address} added"),
+            Self::Returned { host, address, .. } => write!(f, "{host} at {address} returned"),
+            Self::Absent { host, address, .. } => write!(f, "{host} at {address} absent"),
+            Self::Removed { host, address, .. } => write!(f, "{host} at {address} removed"),
+            Self::Renamed { from, to, .. } => write!(f, "{from} is called {to} now"),
+            Self::Service { from, to } => write!(f, "{to} answers in place of {from}"),
+        }
+    }
+}
