@@ -3,14 +3,13 @@
 
 pub mod balance;
 pub mod config;
-// Until the connections use it.
-#[allow(dead_code)]
-mod mysql;
+pub mod discovery;
+pub mod error;
+pub mod mysql;
+pub mod name;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod topology;
 pub mod url;
 
 pub use config::{Config, ConfigError};
-#[cfg(feature = "testkit")]
-pub mod testkit;
-pub mod discovery;
-pub mod name;
-pub mod topology;

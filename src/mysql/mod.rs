@@ -1,4 +1,30 @@
-//! Owns everything that knows MySQL. It must never choose pods.
+//! The connections to the pods.
+//!
+//! Owns everything that speaks MySQL: dialling and checking who answers, a pool per incarnation of
+//! a pod, the loan of a connection and its protection, transactions, and what errors mean. It must
+//! never choose between pods: that is `balance`, which asks [`request`] what may serve what.
 
-pub(crate) mod lex;
-pub(crate) mod trace;
+mod connect;
+mod fault;
+mod lease;
+mod lex;
+mod podconn;
+mod pool;
+mod position;
+mod queryable;
+mod request;
+mod text;
+mod trace;
+mod tx;
+
+pub(crate) use connect::{Dialler, Login};
+pub(crate) use podconn::Limit;
+pub(crate) use pool::{PodPool, Pool};
+pub(crate) use position::History;
+pub(crate) use queryable::convert;
+pub(crate) use request::{PodRequest, Target};
+pub(crate) use tx::Access;
+
+pub use podconn::PodConn;
+pub use text::SqlText;
+pub use tx::{Committed, Tx};

@@ -1,0 +1,172 @@
+//! Which pod, and why no connection to it could be had.
+//!
+//! Owns the reasons and what each means for the balancer. It must never carry a password.
+
+use crate::balance::{Class, Classify};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a caller leaves a pod alone that is well but not fit for its request.
+const UNFIT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Which pod at which address: for errors, events and reports.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PodId {
+    name: Arc<str>,
+    address: SocketAddr,
+}
+
+impl PodId {
+    pub(crate) fn new(name: &str, address: SocketAddr) -> Self {
+        Self {
+            name: name.into(),
+            address,
+        }
+    }
+
+    /// The pod's name, such as `mysql-0`; the host's first label where no ordinal is known.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address that was dialled.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl fmt::Display for PodId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.address)
+    }
+}
+
+impl fmt::Debug for PodId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why no usable connection to a pod could be had.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address refused the connection, is unreachable, or cut it.
+    #[error("cannot connect to {pod}: {cause}")]
+    Unreachable {
+        /// Where.
+        pod: PodId,
+        /// What the operating system or the driver said.
+        cause: String,
+    },
+    /// Nothing, or not enough, was said before the connect timeout.
+    #[error(
+        "{pod} did not complete a MySQL login within {after:?} (unreachable, frozen, or it \
+         accepts connections and never speaks)"
+    )]
+    Silent {
+        /// Where.
+        pod: PodId,
+        /// The connect timeout.
+        after: Duration,
+    },
+    /// The connection was accepted and closed before the login was complete.
+    #[error("{pod} accepted the connection and closed it before the MySQL login was complete")]
+    ClosedEarly {
+        /// Where.
+        pod: PodId,
+    },
+    /// What listens there does not speak the MySQL protocol.
+    #[error("{pod} does not speak the MySQL protocol: {cause}")]
+    NotMysql {
+        /// Where.
+        pod: PodId,
+        /// What could not be understood.
+        cause: String,
+    },
+    /// The server refused the login: wrong user or password, or no access to the database.
+    #[error("{pod} refused the login of `{user}`: {message} (error {code})")]
+    AccessDenied {
+        /// Where.
+        pod: PodId,
+        /// The account.
+        user: String,
+        /// The server's error code.
+        code: u16,
+        /// The server's words.
+        message: String,
+    },
+    /// The server has no room for another connection.
+    #[error("{pod} has no room for another connection: {message} (error {code})")]
+    Overloaded {
+        /// Where.
+        pod: PodId,
+        /// The server's error code.
+        code: u16,
+        /// The server's words.
+        message: String,
+    },
+    /// The server answered the login or our questions about it with another error.
+    #[error("{pod} refused the connection: {message} (error {code})")]
+    Rejected {
+        /// Where.
+        pod: PodId,
+        /// The server's error code.
+        code: u16,
+        /// The server's words.
+        message: String,
+    },
+    /// The server that answered says that it is another pod: a stale or recycled address.
+    #[error("the server at {pod} says that it is `{hostname}`")]
+    WrongPod {
+        /// The pod we meant.
+        pod: PodId,
+        /// The server's `@@hostname`.
+        hostname: String,
+    },
+    /// The pod is the primary by its ordinal, but is read-only now.
+    #[error("{pod} is read-only and takes no writes")]
+    ReadOnly {
+        /// Where.
+        pod: PodId,
+    },
+    /// The primary lacks history that a primary has shown before: it was re-created empty, or
+    /// restored from an old backup.
+    #[error("{pod} has lost history: a primary was at {seen}, this one is at {found}")]
+    HistoryLost {
+        /// Where.
+        pod: PodId,
+        /// The newest position seen.
+        seen: String,
+        /// The position it has.
+        found: String,
+    },
+    /// The pod was removed, replaced, or the cluster shut down.
+    #[error("the connections to {pod} are closed: the pod was replaced or the cluster shut down")]
+    Closed {
+        /// Where.
+        pod: PodId,
+    },
+}
+
+impl Classify for ConnectError {
+    // What a new variant means for the balancer must be decided, so no wildcard.
+    #[deny(clippy::wildcard_enum_match_arm)]
+    fn class(&self) -> Class {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Silent { .. }
+            | Self::ClosedEarly { .. }
+            | Self::NotMysql { .. }
+            | Self::Rejected { .. }
+            | Self::WrongPod { .. } => Class::Failure,
+            Self::AccessDenied { .. } => Class::Fatal,
+            Self::Overloaded { .. } => Class::Overloaded,
+            Self::ReadOnly { .. } | Self::HistoryLost { .. } | Self::Closed { .. } => {
+                Class::Unfit(UNFIT_PAUSE)
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a checked-out connection holds of its pool, and what is done when it comes back.
+//!
+//! Owns the slot, the count in the balancer, and the cleaning. It must never put a connection back
+//! whose last user's state may still be visible, and must never wait without a deadline.
+
+use super::connect::{Raw, Role};
+use super::pool::Pool;
+use crate::balance::Guard;
+use crate::config::Reset;
+use mysql_async::prelude::Queryable;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A connection that cannot be cleaned within this time is closed instead.
+const CLEAN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long what is left of a stream may take to read before the connection is given up.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A checkout's hold on its pool.
+pub(crate) struct Lease {
+    pub(crate) pool: Arc<Pool>,
+    slot: Option<OwnedSemaphorePermit>,
+    /// For a read that fell back to the primary.
+    pub(crate) fallback: Option<OwnedSemaphorePermit>,
+    /// Counts the checkout in the balancer.
+    pub(crate) guard: Option<Guard>,
+    pub(crate) generation: u64,
+    pub(crate) era: u64,
+    pub(crate) has_init_connect: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        slot: OwnedSemaphorePermit,
+        generation: u64,
+        era: u64,
+        has_init_connect: bool,
+    ) -> Self {
+        Self {
+            pool,
+            slot: Some(slot),
+            fallback: None,
+            guard: None,
+            generation,
+            era,
+            has_init_connect,
+        }
+    }
+
+    /// Moves the hold out; what stays behind holds nothing.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            pool: Arc::clone(&self.pool),
+            slot: self.slot.take(),
+            fallback: self.fallback.take(),
+            guard: self.guard.take(),
+            generation: self.generation,
+            era: self.era,
+            has_init_connect: self.has_init_connect,
+        }
+    }
+
+    pub(crate) fn is_banned(&self) -> bool {
+        self.pool.is_banned(self.era)
+    }
+
+    pub(crate) fn is_read_only_session(&self) -> bool {
+        self.pool.dialler.role == Role::Replica
+    }
+
+    /// The connection broke; counted once per event, however many connections it cut.
+    pub(crate) fn broke(&self, cause: &mysql_async::Error) {
+        if self.pool.broke(self.generation)
+            && let Some(guard) = &self.guard
+        {
+            guard.failed(cause);
+        }
+    }
+
+    /// The server did not answer in time. That may be the statement's fault, so it is no failure
+    /// of the pod, but idle connections are to be asked before they are handed out.
+    pub(crate) fn suspect(&self) {
+        self.pool.broke(self.generation);
+    }
+}
+
+/// What a session may still hold of its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Trace {
+    #[default]
+    Nothing,
+    /// Only the last insert id.
+    InsertId,
+    /// Anything: variables, temporary tables, locks.
+    Session,
+}
+
+/// What has to be done before the next user may have the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cleaning {
+    /// Rows may be unread.
+    pub(crate) drain: bool,
+    /// A transaction may be open.
+    pub(crate) rollback: bool,
+    pub(crate) trace: Trace,
+}
+
+impl Cleaning {
+    pub(crate) fn is_needed(&self) -> bool {
+        self.drain || self.rollback || self.trace != Trace::Nothing
+    }
+
+    /// Applies the option that overrides the proof.
+    pub(crate) fn with(mut self, reset: Reset) -> Self {
+        match reset {
+            Reset::Auto => {}
+            Reset::Always => self.trace = Trace::Session,
+            Reset::Never => self.trace = Trace::Nothing,
+        }
+        self
+    }
+}
+
+/// Cleans the connection and puts it back, or closes it.
+pub(crate) async fn clean(mut raw: Raw, lease: Lease, cleaning: Cleaning) {
+    let work = tokio::time::timeout(CLEAN_TIMEOUT, scrub(&mut raw, &lease, cleaning));
+    match work.await {
+        Ok(Ok(true)) => lease.pool.put_back(raw, &lease),
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => tracing::debug!(
+            pod = %lease.pool.pod(), %error, "a connection could not be cleaned and is closed"
+        ),
+        Err(_) => tracing::debug!(
+            pod = %lease.pool.pod(), "cleaning a connection took too long; it is closed"
+        ),
+    }
+}
+
+/// Returns whether the connection may be used again.
+async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async::Result<bool> {
+    if cleaning.drain && !drained(raw).await {
+        return Ok(false);
+    }
+    let conn = raw.get()?;
+    if cleaning.trace == Trace::Session {
+        // A reset would not run `init_connect` again; a new connection does.
+        if lease.has_init_connect || !conn.reset().await? {
+            return Ok(false);
+        }
+        conn.query_drop(lease.pool.dialler.setup()).await?;
+        return Ok(true);
+    }
+    if cleaning.rollback {
+        conn.query_drop("ROLLBACK").await?;
+    }
+    if cleaning.trace == Trace::InsertId {
+        conn.query_drop("DO LAST_INSERT_ID(0)").await?;
+    }
+    Ok(true)
+}
+
+/// Reads whatever is left on the connection, and proves that nothing is: only an answer to *this*
+/// question carries its number. (A ping proves less: the end of another result looks like its
+/// answer.)
+pub(super) async fn drained(raw: &mut Raw) -> bool {
+    let nonce: u64 = rand::random();
+    let Ok(conn) = raw.get() else { return false };
+    let answer = conn.query_first::<mysql_async::Row, _>(format!("SELECT {nonce}"));
+    match tokio::time::timeout(DRAIN_TIMEOUT, answer).await {
+        Ok(Ok(Some(row))) => row.get_opt::<u64, _>(0) == Some(Ok(nonce)),
+        _ => false,
+    }
+}

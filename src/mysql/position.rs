@@ -1,0 +1,265 @@
+//! Positions in a server's history (GTID sets), and which history the primary must hold.
+//!
+//! Owns parsing and comparison of positions and the ledger of the newest one seen. It must never
+//! guess: a text it cannot read is an error, not an empty position.
+//!
+//! Why: a re-created, empty `mysql-0` passes every other check of a primary and would take
+//! writes. So a primary must contain everything that a primary has shown us before.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A position in history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// MariaDB: the newest sequence number per domain (`gtid_binlog_pos`).
+    MariaDb(BTreeMap<u32, (u32, u64)>),
+    /// MySQL: intervals per source, tags kept (`gtid_executed`).
+    MySql(BTreeMap<String, Vec<(u64, u64)>>),
+}
+
+/// A text that is no position.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{part}` is not a GTID position")]
+pub(crate) struct BadPosition {
+    part: String,
+}
+
+fn bad(part: &str) -> BadPosition {
+    BadPosition {
+        part: part.chars().take(80).collect(),
+    }
+}
+
+impl Position {
+    /// Parses `0-1-42,1-7-3`; empty text is the empty position.
+    pub(crate) fn parse_mariadb(text: &str) -> Result<Self, BadPosition> {
+        let mut domains = BTreeMap::new();
+        for gtid in text.split(',').map(str::trim).filter(|g| !g.is_empty()) {
+            let mut parts = gtid.splitn(3, '-');
+            let mut next = || parts.next().ok_or_else(|| bad(gtid));
+            let domain: u32 = next()?.parse().map_err(|_| bad(gtid))?;
+            let server: u32 = next()?.parse().map_err(|_| bad(gtid))?;
+            let sequence: u64 = next()?.parse().map_err(|_| bad(gtid))?;
+            domains.insert(domain, (server, sequence));
+        }
+        Ok(Self::MariaDb(domains))
+    }
+
+    /// Parses `uuid:1-5:7,uuid:tag:1-3`; empty text is the empty position.
+    pub(crate) fn parse_mysql(text: &str) -> Result<Self, BadPosition> {
+        let mut sources: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
+        for set in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
+            let mut parts = set.split(':').map(str::trim);
+            let uuid = parts.next().unwrap_or_default().to_ascii_lowercase();
+            if uuid.len() != 36 {
+                return Err(bad(set));
+            }
+            let mut source = uuid.clone();
+            for part in parts {
+                // An interval starts with a digit, a tag cannot.
+                if part.starts_with(|c: char| c.is_ascii_digit()) {
+                    let (from, to) = part.split_once('-').unwrap_or((part, part));
+                    let from: u64 = from.parse().map_err(|_| bad(set))?;
+                    let to: u64 = to.parse().map_err(|_| bad(set))?;
+                    sources.entry(source.clone()).or_default().push((from, to));
+                } else if part.is_empty() {
+                    return Err(bad(set));
+                } else {
+                    source = format!("{uuid}:{}", part.to_ascii_lowercase());
+                }
+            }
+        }
+        for intervals in sources.values_mut() {
+            *intervals = joined(std::mem::take(intervals));
+        }
+        Ok(Self::MySql(sources))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::MariaDb(domains) => domains.is_empty(),
+            Self::MySql(sources) => sources.is_empty(),
+        }
+    }
+
+    /// Whether everything in `other` is in `self` too. Positions of different servers' kinds
+    /// contain each other only when empty.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::MariaDb(ours), Self::MariaDb(theirs)) => {
+                theirs.iter().all(|(domain, (_, sequence))| {
+                    ours.get(domain).is_some_and(|(_, newest)| newest >= sequence)
+                })
+            }
+            (Self::MySql(ours), Self::MySql(theirs)) => theirs.iter().all(|(source, intervals)| {
+                let ours = ours.get(source).map_or(&[][..], Vec::as_slice);
+                intervals
+                    .iter()
+                    .all(|(from, to)| ours.iter().any(|(start, end)| start <= from && to <= end))
+            }),
+            (_, other) => other.is_empty(),
+        }
+    }
+}
+
+/// Sorts intervals and joins those that touch, so that containment is a search for one interval.
+fn joined(mut intervals: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    intervals.sort_unstable();
+    let mut result: Vec<(u64, u64)> = Vec::with_capacity(intervals.len());
+    for (from, to) in intervals {
+        match result.last_mut() {
+            Some((_, end)) if from <= end.saturating_add(1) => *end = (*end).max(to),
+            _ => result.push((from, to)),
+        }
+    }
+    result
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("(empty)");
+        }
+        let mut parts = Vec::new();
+        match self {
+            Self::MariaDb(domains) => {
+                for (domain, (server, sequence)) in domains {
+                    parts.push(format!("{domain}-{server}-{sequence}"));
+                }
+            }
+            Self::MySql(sources) => {
+                for (source, intervals) in sources {
+                    let mut text = source.clone();
+                    for (from, to) in intervals {
+                        text.push_str(&format!(":{from}-{to}"));
+                    }
+                    parts.push(text);
+                }
+            }
+        }
+        f.write_str(&parts.join(","))
+    }
+}
+
+/// The newest position that a confirmed primary of this cluster has shown us.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    newest: Mutex<Option<Arc<Position>>>,
+}
+
+/// A primary lacks history that we have seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) seen: String,
+    pub(crate) found: String,
+}
+
+impl History {
+    /// What was seen so far. To be read *before* a server is asked for its position: an answer
+    /// must hold what was seen before the question, not what was seen while it was under way.
+    pub(crate) fn seen(&self) -> Option<Arc<Position>> {
+        self.lock().clone()
+    }
+
+    /// Accepts `found` as a primary's position if it holds `seen`, and remembers it if it is the
+    /// newest.
+    ///
+    /// A server without a binary log has an empty position: it can be accepted only while nothing
+    /// was seen.
+    pub(crate) fn advance(&self, seen: Option<&Position>, found: Position) -> Result<(), Lost> {
+        if let Some(seen) = seen.filter(|seen| !found.contains(seen)) {
+            return Err(Lost {
+                seen: seen.to_string(),
+                found: found.to_string(),
+            });
+        }
+        let mut newest = self.lock();
+        if newest.as_ref().is_none_or(|newest| found.contains(newest)) {
+            *newest = Some(Arc::new(found));
+        }
+        Ok(())
+    }
+
+    /// Forgets what was seen: the operator says that the primary's history is the right one.
+    pub(crate) fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Position>>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn maria(text: &str) -> Position {
+        Position::parse_mariadb(text).unwrap()
+    }
+
+    fn mysql(text: &str) -> Position {
+        Position::parse_mysql(text).unwrap()
+    }
+
+    const A: &str = "3E11FA47-71CA-11E1-9E33-C80AA9429562";
+
+    #[test]
+    fn a_later_mariadb_position_contains_an_earlier_one_of_every_domain() {
+        assert!(maria("0-1-10").contains(&maria("0-1-10")));
+        assert!(maria("0-2-11,1-1-5").contains(&maria("0-1-10")));
+        assert!(!maria("0-1-9").contains(&maria("0-1-10")));
+        assert!(!maria("0-1-99").contains(&maria("0-1-10,1-1-1")));
+        assert!(!maria("").contains(&maria("0-1-1")));
+        assert!(maria("").contains(&maria("")));
+    }
+
+    #[test]
+    fn a_mysql_position_contains_intervals_also_across_joined_neighbours() {
+        let ours = mysql(&format!("{A}:1-5:6-10:20"));
+        assert!(ours.contains(&mysql(&format!("{A}:4-9"))));
+        assert!(!ours.contains(&mysql(&format!("{A}:9-20"))));
+        assert!(ours.contains(&mysql(&format!("{}:20", A.to_lowercase()))));
+        assert!(!ours.contains(&mysql(&format!("{A}:tag:1"))));
+        assert!(mysql(&format!("{A}:1-2:tag:1-3")).contains(&mysql(&format!("{A}:tag:2"))));
+    }
+
+    #[test]
+    fn a_text_that_is_no_position_is_an_error_that_quotes_it() {
+        for text in ["x", "0-1", "0-1-x", "0-1-2,,3"] {
+            let error = Position::parse_mariadb(text).unwrap_err();
+            assert!(error.to_string().contains('`'), "{error}");
+        }
+        for text in ["x", "abc:1-5", &format!("{A}::1"), &format!("{A}:1-x")] {
+            assert!(Position::parse_mysql(text).is_err(), "{text}");
+        }
+    }
+
+    fn advance(history: &History, found: &str) -> Result<(), Lost> {
+        history.advance(history.seen().as_deref(), maria(found))
+    }
+
+    #[test]
+    fn a_primary_that_lacks_what_was_seen_is_refused_until_told_otherwise() {
+        let history = History::default();
+        advance(&history, "0-1-10").unwrap();
+        advance(&history, "0-1-12").unwrap();
+        let lost = advance(&history, "").unwrap_err();
+        assert_eq!((&*lost.seen, &*lost.found), ("0-1-12", "(empty)"));
+        assert!(advance(&history, "0-1-11").is_err());
+        history.forget();
+        advance(&history, "").unwrap();
+    }
+
+    #[test]
+    fn an_answer_overtaken_by_a_newer_one_is_accepted_and_does_not_turn_history_back() {
+        let history = History::default();
+        advance(&history, "0-1-10").unwrap();
+        let slow = history.seen();
+        advance(&history, "0-1-20").unwrap();
+        history.advance(slow.as_deref(), maria("0-1-15")).unwrap();
+        assert!(advance(&history, "0-1-19").is_err());
+    }
+}
