@@ -18,6 +18,7 @@ mod trace;
 mod tx;
 
 pub(crate) use connect::{Dialler, Login};
+pub(crate) use fault::is_read_only;
 pub(crate) use podconn::Limit;
 pub(crate) use pool::{PodPool, Pool};
 pub(crate) use position::History;

@@ -190,12 +190,24 @@ impl Pool {
         Some(state.read_only_at.is_some())
     }
 
-    /// Ends the pool: idle connections are closed, those in use when they come back.
-    pub(crate) fn close(&self) {
+    /// Takes no more callers; connections in use may finish, and are closed when they come back.
+    pub(crate) fn retire(&self) {
         self.closed.store(true, Ordering::Release);
+        self.drop_idle(|_| true);
+    }
+
+    /// Ends when no connection is in use any more. Call [`Pool::retire`] first.
+    pub(crate) async fn drained(&self) {
+        let all = u32::try_from(self.max_slots).unwrap_or(u32::MAX);
+        // An error means that the pool was closed meanwhile: nobody gets a slot either.
+        let _ = self.slots.acquire_many(all).await;
+    }
+
+    /// Ends the pool: connections in use run no further statement.
+    pub(crate) fn close(&self) {
+        self.retire();
         self.slots.close();
         self.fallback_slots.close();
-        self.drop_idle(|_| true);
     }
 
     /// Another incarnation has proven to be this pod: connections of this one must not run another
@@ -285,15 +297,20 @@ impl Pool {
             None
         };
         let slot = self.permit(&self.slots).await?;
-        let mut lease = match self.reuse(slot).await? {
+        if self.is_closed() {
+            return Err(ConnectError::Closed {
+                pod: self.pod().clone(),
+            });
+        }
+        let mut conn = match self.reuse(slot).await? {
             Reused::Connection(conn) => *conn,
             Reused::None(slot) => self.connect(slot).await?,
         };
-        lease.lease_mut().fallback = fallback;
+        conn.lease_mut().fallback = fallback;
         if request.target == Target::Primary {
             self.check_writable()?;
         }
-        Ok(lease)
+        Ok(conn)
     }
 
     /// What can be said without waiting.

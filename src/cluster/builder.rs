@@ -1,0 +1,143 @@
+//! From options to a cluster.
+//!
+//! Owns the last checks before anything runs. It must do no I/O before `connect` or the first call.
+
+use super::running::Running;
+use super::{Cluster, Inner};
+use crate::config::Config;
+use crate::discovery::{DnsResolver, Resolve, ResolveError};
+use crate::error::Error;
+use crate::mysql::{History, Login};
+use crate::name::{SearchList, ServiceName};
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+use tokio::time::Instant;
+
+/// Where pods are found.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    Dns(ServiceName),
+    Custom(Arc<dyn Resolve>),
+}
+
+impl Source {
+    /// Reads resolv.conf where the options do not replace it.
+    pub(super) fn open(&self, config: &Config) -> Result<Arc<dyn Resolve>, ResolveError> {
+        let service = match self {
+            Self::Custom(resolve) => return Ok(Arc::clone(resolve)),
+            Self::Dns(service) => service.clone(),
+        };
+        let mut dns = DnsResolver::builder(service)
+            .port(config.port)
+            .statefulset(config.statefulset.clone());
+        if !config.name_servers.is_empty() {
+            dns = dns.name_servers(config.name_servers.clone());
+        }
+        if let Some(domains) = &config.search {
+            dns = dns.search(SearchList::new(domains.clone()));
+        }
+        Ok(Arc::new(dns.build()?))
+    }
+
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Dns(service) => service.to_string(),
+            Self::Custom(resolve) => resolve.describe(),
+        }
+    }
+}
+
+/// Makes a [`Cluster`] from a [`Config`], and from what a configuration cannot hold.
+#[derive(Clone)]
+#[must_use = "call `connect` or `lazy`"]
+pub struct Builder {
+    config: Config,
+    resolver: Option<Arc<dyn Resolve>>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("resolver", &self.resolver)
+            .finish()
+    }
+}
+
+impl Builder {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            resolver: None,
+        }
+    }
+
+    /// Finds the pods by `resolver` instead of DNS: a
+    /// [`FixedList`](crate::discovery::FixedList), or your own source.
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// See [`Cluster::lazy`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] and [`Error::Name`].
+    pub fn lazy(self) -> Result<Cluster, Error> {
+        self.config.validate()?;
+        let source = match self.resolver {
+            Some(resolve) => Source::Custom(resolve),
+            None => Source::Dns(self.config.service.parse()?),
+        };
+        Ok(Cluster {
+            inner: Arc::new(Inner {
+                config: self.config,
+                source,
+                history: Arc::new(History::default()),
+                login: Arc::new(Login::default()),
+                running: OnceLock::new(),
+                starting: Mutex::new(()),
+                closed: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// See [`Cluster::connect`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::connect`].
+    pub async fn connect(self) -> Result<Cluster, Error> {
+        let wait = self.config.connect_wait;
+        let cluster = self.lazy()?;
+        let started = Instant::now();
+        let running = cluster.running()?;
+        let found = running.discovery.first_answer();
+        // Elapsed or stopped: either way the topology tells.
+        let _ = tokio::time::timeout(wait, found).await;
+        running.require_pods(started)?;
+        Ok(cluster)
+    }
+}
+
+impl Running {
+    /// An error that says why, if no pod was ever found.
+    pub(super) fn require_pods(&self, since: Instant) -> Result<(), Error> {
+        if !self.discovery.topology().is_empty() {
+            return Ok(());
+        }
+        let service = self.discovery.name().to_owned();
+        let source = self.discovery.status().last_error;
+        Err(Error::Discovery {
+            waited: since.elapsed(),
+            source: source.unwrap_or_else(|| ResolveError::Timeout {
+                name: service.clone(),
+                after: since.elapsed(),
+                server: None,
+            }),
+            service,
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! From topology to pools.
+//!
+//! Owns the pools, one per incarnation (ordinal and address), and tells the balancer of them. It
+//! must never close a pool because of what one answer lacks: the topology keeps an address for a
+//! grace period, and only then it goes.
+
+use crate::balance::Balance;
+use crate::config::Config;
+use crate::mysql::{Dialler, History, Login, PodPool, Pool};
+use crate::name::Ordinal;
+use crate::topology::{Pod, Topology};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tower::discover::Change;
+
+/// How often connections are looked at that have been idle for too long.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An incarnation of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PodKey {
+    /// Unknown ordinals last.
+    order: u64,
+    address: SocketAddr,
+    name: String,
+}
+
+impl PodKey {
+    fn new(pod: &Pod, address: SocketAddr) -> Self {
+        let label = pod.host().split('.').next().unwrap_or_default();
+        Self {
+            order: pod.ordinal().map_or(u64::MAX, |n| u64::from(n.get())),
+            address,
+            name: label.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for PodKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.address)
+    }
+}
+
+type Map = BTreeMap<PodKey, Arc<Pool>>;
+pub(super) type Changes = mpsc::UnboundedSender<Result<Change<PodKey, PodPool>, Infallible>>;
+
+/// Every pool of the cluster.
+pub(super) struct Pools {
+    config: Config,
+    login: Arc<Login>,
+    history: Arc<History>,
+    handle: Handle,
+    map: Arc<Mutex<Map>>,
+}
+
+impl Pools {
+    pub(super) fn new(
+        config: Config,
+        login: Arc<Login>,
+        history: Arc<History>,
+        handle: Handle,
+    ) -> Self {
+        Self {
+            config,
+            login,
+            history,
+            handle,
+            map: Arc::default(),
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<(PodKey, Arc<Pool>)> {
+        let map = lock(&self.map);
+        let pools = map.iter();
+        pools.map(|(key, pool)| (key.clone(), Arc::clone(pool))).collect()
+    }
+
+    /// Closes every pool; connections in use fail at their next statement.
+    pub(super) fn close(&self) {
+        for (_, pool) in std::mem::take(&mut *lock(&self.map)) {
+            pool.close();
+        }
+    }
+
+    fn open(&self, pod: &Pod, address: SocketAddr) -> Arc<Pool> {
+        let dialler = Dialler::new(
+            &self.config,
+            pod.host(),
+            pod.ordinal(),
+            address,
+            Arc::clone(&self.login),
+        );
+        // Weak: the pools are in the map that the callback looks into.
+        let siblings = Arc::downgrade(&self.map);
+        let confirmed = move |confirmed: &Pool| {
+            if let Some(map) = siblings.upgrade() {
+                supersede_siblings(&lock(&map), confirmed);
+            }
+        };
+        Pool::new(
+            dialler,
+            &self.config,
+            Arc::clone(&self.history),
+            confirmed,
+            self.handle.clone(),
+        )
+    }
+
+    /// Brings the pools in line with `topology` and tells the balancer of additions and removals.
+    fn apply(&self, topology: &Topology, changes: &Changes) {
+        let mut map = lock(&self.map);
+        let mut gone: Map = std::mem::take(&mut map);
+        for pod in topology.pods() {
+            let contested = pod.listed().count() > 1;
+            // A primary that DNS does not show is kept at its last known address: not to be in DNS
+            // is not to be dead, and writes have nowhere else to go.
+            let last_known = pod.ordinal() == Some(Ordinal::PRIMARY) && pod.listed().count() == 0;
+            for address in pod.addresses() {
+                let key = PodKey::new(pod, address.socket());
+                let pool = gone.remove(&key).unwrap_or_else(|| {
+                    let pool = self.open(pod, address.socket());
+                    let endpoint = PodPool(Arc::clone(&pool));
+                    let _ = changes.send(Ok(Change::Insert(key.clone(), endpoint)));
+                    pool
+                });
+                pool.set_listed(address.is_listed() || last_known);
+                pool.set_contested(contested);
+                map.insert(key, pool);
+            }
+        }
+        drop(map);
+        for (key, pool) in gone {
+            let _ = changes.send(Ok(Change::Remove(key)));
+            pool.close();
+        }
+    }
+}
+
+/// A pod has one living incarnation. When one has proven to be the pod, those that DNS does not
+/// list any more must not run another statement.
+fn supersede_siblings(map: &Map, confirmed: &Pool) {
+    if confirmed.ordinal().is_none() || !confirmed.is_listed() {
+        return;
+    }
+    for pool in map.values() {
+        if pool.ordinal() == confirmed.ordinal()
+            && pool.pod().address() != confirmed.pod().address()
+            && !pool.is_listed()
+        {
+            pool.supersede();
+        }
+    }
+}
+
+fn lock(map: &Mutex<Map>) -> MutexGuard<'_, Map> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Follows the topology until discovery is gone.
+pub(super) async fn reconcile(
+    mut topologies: watch::Receiver<Arc<Topology>>,
+    pools: Arc<Pools>,
+    changes: Changes,
+    balance: Balance<PodPool>,
+) {
+    let mut prune = tokio::time::interval(PRUNE_INTERVAL);
+    prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            changed = topologies.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let topology = Arc::clone(&topologies.borrow_and_update());
+                pools.apply(&topology, &changes);
+                // Whether an endpoint is listed may have changed without any change of the set.
+                balance.wake();
+            }
+            _ = prune.tick() => {
+                for (_, pool) in pools.all() {
+                    pool.prune();
+                }
+            }
+        }
+    }
+}

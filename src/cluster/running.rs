@@ -1,0 +1,199 @@
+//! The tasks and pools of a cluster that was started.
+//!
+//! Owns their start, the checkout, and their end. Its tasks must never keep the cluster alive.
+
+use super::Inner;
+use super::reconcile::{Pools, reconcile};
+use super::status::{PodStatus, Status};
+use crate::balance::{Balance, BalanceConfig, BalanceError};
+use crate::error::{ConnectError, Error};
+use crate::mysql::{Limit, PodConn, PodPool, PodRequest, Target};
+use crate::topology::{Discovery, RefreshConfig};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tower::Service;
+
+/// A checkout of the primary that takes longer than this waits for one to appear: look-ups are
+/// made urgent.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+pub(super) struct Running {
+    pub(super) discovery: Discovery,
+    balance: Balance<PodPool>,
+    pools: Arc<Pools>,
+    reconcile: AbortHandle,
+}
+
+impl Running {
+    pub(super) fn start(inner: &Inner) -> Result<Self, Error> {
+        let handle = Handle::try_current().map_err(|_| Error::RuntimeGone)?;
+        let config = &inner.config;
+        let resolve = inner.source.open(config).map_err(|source| Error::Discovery {
+            service: inner.source.describe(),
+            waited: Duration::ZERO,
+            source,
+        })?;
+        let refresh = RefreshConfig::default()
+            .with_min_interval(config.refresh_min)
+            .with_max_interval(config.refresh_max)
+            .with_grace(config.grace);
+        let discovery = Discovery::start(resolve, refresh, &handle);
+
+        let (changes, mut source) = mpsc::unbounded_channel();
+        let source = futures_util::stream::poll_fn(move |cx| source.poll_recv(cx));
+        let mut options = BalanceConfig::default();
+        options.checkout_timeout = config.checkout_timeout;
+        options.max_waiters = config.max_waiters;
+        let balance = Balance::new(source, options, &handle);
+        let nudged = discovery.clone();
+        balance.on_trouble(move || nudged.resolve_now());
+
+        let pools = Arc::new(Pools::new(
+            config.clone(),
+            Arc::clone(&inner.login),
+            Arc::clone(&inner.history),
+            handle.clone(),
+        ));
+        let task = reconcile(
+            discovery.subscribe(),
+            Arc::clone(&pools),
+            changes,
+            balance.clone(),
+        );
+        let reconcile = handle.spawn(task).abort_handle();
+        Ok(Self {
+            discovery,
+            balance,
+            pools,
+            reconcile,
+        })
+    }
+
+    /// Whether the runtime took the tasks down.
+    pub(super) fn is_gone(&self) -> bool {
+        self.discovery.is_stopped()
+    }
+
+    /// A connection for `request`, ready to use under `limit`.
+    pub(super) async fn checkout(
+        &self,
+        request: PodRequest,
+        limit: Limit,
+    ) -> Result<PodConn, Error> {
+        let started = Instant::now();
+        let target = request.target;
+        let mut call = self.balance.clone().call(request);
+        let served = if target == Target::Primary {
+            // The timer is not even made when the call is served at once.
+            tokio::select! {
+                biased;
+                served = &mut call => served,
+                () = tokio::time::sleep(PATIENCE) => {
+                    let _urgent = self.discovery.wait_for_primary();
+                    call.await
+                }
+            }
+        } else {
+            call.await
+        };
+        match served {
+            Ok(served) => {
+                let (mut conn, guard) = served.into_parts();
+                conn.attach(guard, limit);
+                Ok(conn)
+            }
+            Err(error) => Err(self.explain(error, target, started)),
+        }
+    }
+
+    fn explain(
+        &self,
+        error: BalanceError<ConnectError>,
+        target: Target,
+        started: Instant,
+    ) -> Error {
+        match error {
+            BalanceError::QueueFull { waiting } => Error::QueueFull { waiting },
+            BalanceError::Endpoint(error) => Error::Connect(error),
+            BalanceError::Closed => Error::Closed,
+            BalanceError::Timeout {
+                waited,
+                endpoints: pods,
+                last,
+            } => {
+                // Never a pod: then it is discovery that has something to say.
+                if let Err(error) = self.require_pods(started) {
+                    return error;
+                }
+                match (target, last) {
+                    // Waiting longer would not help; this needs a decision.
+                    (Target::Primary, Some(lost @ ConnectError::HistoryLost { .. })) => {
+                        Error::Connect(lost)
+                    }
+                    (Target::Primary, _) => Error::NoPrimary { waited, pods },
+                    (Target::Replicas, _) => Error::NoReplica { waited, pods },
+                }
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let topology = self.discovery.topology();
+        let reports = self.balance.endpoints();
+        let pools = self.pools.all();
+        let pods = pools.iter().map(|(key, pool)| {
+            let key = key.to_string();
+            let report = reports.iter().find(|report| report.key == key);
+            PodStatus {
+                pod: pool.pod().clone(),
+                ordinal: pool.ordinal(),
+                listed: pool.is_listed(),
+                read_only: pool.is_read_only(),
+                in_flight: report.map_or(0, |report| report.in_flight),
+                connections_in_use: pool.in_use(),
+                connections_idle: pool.idle_count(),
+                state: report.map(|report| report.state.clone()),
+                last_failure: report.and_then(|report| report.last_cause.clone()),
+            }
+        });
+        let discovery = self.discovery.status();
+        Status {
+            service: topology.service().map(str::to_owned),
+            pods: pods.collect(),
+            last_answer: discovery.last_ok.map(|at| at.elapsed()),
+            last_discovery_error: discovery.last_error,
+        }
+    }
+
+    pub(super) async fn shutdown(&self, until: Instant) -> Result<(), Error> {
+        self.balance.close();
+        self.discovery.stop();
+        self.reconcile.abort();
+        let pools = self.pools.all();
+        for (_, pool) in &pools {
+            pool.retire();
+        }
+        for (_, pool) in &pools {
+            let _ = tokio::time::timeout_at(until, pool.drained()).await;
+        }
+        let in_use = pools.iter().map(|(_, pool)| pool.in_use()).sum();
+        self.pools.close();
+        match in_use {
+            0 => Ok(()),
+            in_use => Err(Error::ShutdownTimeout { in_use }),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.balance.close();
+        self.discovery.stop();
+        self.reconcile.abort();
+        self.pools.close();
+    }
+}
