@@ -33,9 +33,9 @@ fn read() -> Result<String, ResolveError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Line by line, so that one line which nobody understands takes nothing else away; hickory's own
-/// parser refuses the whole file. Link-local servers with a zone (`fe80::1%eth0`) are left out:
-/// hickory cannot reach them.
+/// Line by line. Not with hickory's parser, which refuses the whole file over one search domain it
+/// cannot read. Link-local servers with a zone (`fe80::1%eth0`) are left out: hickory cannot reach
+/// them.
 fn parse_name_servers(text: &str) -> Vec<SocketAddr> {
     let mut servers: Vec<SocketAddr> = Vec::new();
     for line in text.lines() {
