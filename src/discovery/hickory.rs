@@ -365,3 +365,9 @@ fn classify(
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "testkit")]
+mod smoke;
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ impl SearchList {
                 Some("domain") => list.set_domains(words.take(1)),
                 Some("options") => {
                     let given = words.filter_map(|word| word.strip_prefix("ndots:"));
-                    if let Some(n) = given.filter_map(|n| n.parse::<u32>().ok()).last() {
+                    if let Some(n) = given.filter_map(|n| n.parse::<u32>().ok()).next_back() {
                         list.ndots = u8::try_from(n.min(15)).unwrap_or(15);
                     }
                 }

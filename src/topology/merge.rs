@@ -59,20 +59,11 @@ pub fn merge(
     }
     let mut pods = BTreeMap::new();
     for pod in &old.pods {
-        let found = wanted.remove(&key(pod));
-        let next = match found {
-            Some(found) => relist(pod, found, &owners, now, &mut changes),
-            None => relist(
-                pod,
-                Wanted {
-                    host: pod.host.clone(),
-                    sockets: BTreeSet::new(),
-                },
-                &owners,
-                now,
-                &mut changes,
-            ),
-        };
+        let found = wanted.remove(&key(pod)).unwrap_or_else(|| Wanted {
+            host: pod.host.clone(),
+            sockets: BTreeSet::new(),
+        });
+        let next = relist(pod, found, &owners, now, &mut changes);
         pods.insert(key(pod), next);
     }
     for (key, found) in wanted {
@@ -128,8 +119,10 @@ fn next(old: &Topology, service: Option<String>, pods: Vec<Pod>, changes: &[Chan
 
 fn key(pod: &Pod) -> Key {
     match (pod.ordinal, pod.addresses.first()) {
+        (Some(ordinal), _) => Key::Ordinal(ordinal),
         (None, Some(address)) => Key::Address(address.socket),
-        (ordinal, _) => Key::Ordinal(ordinal.unwrap_or(Ordinal::new(u32::MAX))),
+        // No snapshot holds such a pod.
+        (None, None) => Key::Address(SocketAddr::from(([0, 0, 0, 0], 0))),
     }
 }
 

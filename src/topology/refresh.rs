@@ -21,11 +21,15 @@ use crate::discovery::{Answer, Resolve, ResolveError};
 /// Cheap to clone. The task ends when the last handle is dropped, even in the middle of a look-up;
 /// receivers from [`subscribe`](Self::subscribe) do not keep it alive.
 ///
-/// When it looks up: after a success when the answer's TTL is over, within
-/// [`min_interval`](RefreshConfig::min_interval) and
-/// [`max_interval`](RefreshConfig::max_interval); every 100 ms while a [`PrimaryWaiter`] lives;
-/// after [`resolve_now`](Self::resolve_now) or a failure at once, but not within 250 ms of the
-/// last look-up, and from 3 s on at intervals that double up to 5 s.
+/// When it looks up:
+///
+/// * after a success, when the answer's TTL is over, but between
+///   [`min_interval`](RefreshConfig::min_interval) and
+///   [`max_interval`](RefreshConfig::max_interval) later, give or take 10 %;
+/// * every 100 ms while a [`PrimaryWaiter`] lives;
+/// * after [`resolve_now`](Self::resolve_now) or a failure, 250 ms after the end of the last
+///   look-up (at once if that is past); if this goes on for more than 3 s, at random intervals that
+///   double up to 5 s.
 ///
 /// A failed look-up or an empty answer takes no pod away; see [`merge`] for what does.
 #[derive(Clone, Debug)]

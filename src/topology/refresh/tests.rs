@@ -309,3 +309,50 @@ fn the_end_of_the_runtime_is_noticed_and_a_late_drop_is_harmless() {
     drop(discovery.wait_for_primary());
     drop(discovery);
 }
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn operators_are_told_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .without_time()
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let fake = Fake::new(Reply::Pods(vec![0], 0));
+    let discovery = fake.start();
+    discovery.first_answer().await;
+    fake.set(Reply::Fail);
+    pass(60_000).await;
+    fake.set(Reply::Pods(vec![0], 0));
+    pass(10_000).await;
+
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = text.lines().map(str::trim_start).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("INFO") && lines[0].contains("mysql-0 at 10.0.0.0:3306 added"));
+    assert!(lines[0].contains("from=0 to=1"), "{text}");
+    assert!(
+        lines[1].starts_with("WARN") && lines[1].contains("no ready pod"),
+        "{text}"
+    );
+    assert!(
+        lines[2].starts_with("INFO") && lines[2].contains("works again"),
+        "{text}"
+    );
+}

@@ -1,0 +1,246 @@
+//! Real packets, real clock: what hickory does with them.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use hickory_resolver::proto::op::{Header, HeaderCounts, Metadata};
+use hickory_resolver::proto::rr::Record;
+use hickory_server::Server as DnsServer;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponseBuilder;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::time::Instant;
+
+use super::*;
+use crate::discovery::testing::*;
+use crate::name::Ordinal;
+
+const SERVICE: &str = "mysql.default.svc.cluster.local.";
+
+/// What the server does with every query for a name and type it knows.
+#[derive(Clone, Debug)]
+enum Act {
+    Answer(Vec<Record>, Vec<Record>),
+    Code(ResponseCode),
+    Drop,
+}
+
+type Table = Arc<Mutex<BTreeMap<(String, RecordType), Act>>>;
+type Log = Arc<Mutex<Vec<String>>>;
+
+struct Handler {
+    table: Table,
+    log: Log,
+    /// What names not in the table get.
+    otherwise: Act,
+}
+
+#[async_trait::async_trait]
+impl RequestHandler for Handler {
+    async fn handle_request<R: ResponseHandler, T: hickory_server::net::runtime::Time>(
+        &self,
+        request: &Request,
+        mut reply: R,
+    ) -> ResponseInfo {
+        let query = request.request_info().unwrap().query;
+        let key = (query.name().to_string(), query.query_type());
+        let transport = request.protocol();
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("{transport} {} {}", key.1, key.0));
+        let act = self.table.lock().unwrap().get(&key).cloned();
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        let (answers, additionals) = match act.unwrap_or_else(|| self.otherwise.clone()) {
+            Act::Answer(answers, additionals) => (answers, additionals),
+            Act::Code(code) => {
+                metadata.response_code = code;
+                (vec![], vec![])
+            }
+            Act::Drop => {
+                return ResponseInfo::from(Header {
+                    metadata,
+                    counts: HeaderCounts::default(),
+                });
+            }
+        };
+        let mut builder = MessageResponseBuilder::from_message_request(request);
+        if let Some(edns) = &request.edns {
+            builder.edns(edns);
+        }
+        let response = builder.build(metadata, &answers, &[], &[], &additionals);
+        reply.send_response(response).await.unwrap()
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    table: Table,
+    log: Log,
+    _server: DnsServer<Handler>,
+}
+
+impl Running {
+    async fn start(otherwise: Act) -> Self {
+        let (table, log) = (Table::default(), Log::default());
+        let handler = Handler {
+            table: Arc::clone(&table),
+            log: Arc::clone(&log),
+            otherwise,
+        };
+        let mut server = DnsServer::new(handler);
+        let (address, udp, tcp) = loop {
+            let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = tcp.local_addr().unwrap();
+            if let Ok(udp) = UdpSocket::bind(address).await {
+                break (address, udp, tcp);
+            }
+        };
+        server.register_socket(udp);
+        server.register_listener(tcp, Duration::from_secs(5), 64);
+        Self {
+            address,
+            table,
+            log,
+            _server: server,
+        }
+    }
+
+    fn set(&self, name: &str, kind: RecordType, act: Act) {
+        self.table
+            .lock()
+            .unwrap()
+            .insert((name.to_owned(), kind), act);
+    }
+
+    fn pods(&self, count: u8) {
+        let host = |n: &u8| format!("mysql-{n}.{SERVICE}");
+        let targets = (0..count)
+            .map(|n| srv(SERVICE, 30, 3306, &host(&n)))
+            .collect();
+        let glue = (0..count)
+            .map(|n| a(&host(&n), 30, [10, 0, 0, n]))
+            .collect();
+        self.set(SERVICE, RecordType::SRV, Act::Answer(targets, glue));
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+}
+
+async fn nothing() -> Running {
+    Running::start(Act::Code(ResponseCode::NXDomain)).await
+}
+
+fn resolver(servers: &[SocketAddr]) -> DnsResolver {
+    DnsResolver::builder("mysql".parse().unwrap())
+        .search(SearchList::new([
+            "default.svc.cluster.local",
+            "svc.cluster.local",
+        ]))
+        .name_servers(servers.to_vec())
+        .timeout(Duration::from_millis(500))
+        .deadline(Duration::from_secs(5))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn three_pods_are_one_query() {
+    let dns = nothing().await;
+    dns.pods(3);
+    let resolver = resolver(&[dns.address]);
+    for _ in 0..2 {
+        let answer = resolver.resolve().await.unwrap();
+        let ordinals: Vec<_> = answer.pods.iter().map(|pod| pod.ordinal).collect();
+        assert_eq!(ordinals, [0, 1, 2].map(|n| Some(Ordinal::new(n))));
+        assert_eq!(answer.ttl, Some(Duration::from_secs(30)));
+        assert_eq!(
+            dns.asked(),
+            [format!("udp SRV {SERVICE}")],
+            "and nothing is cached"
+        );
+    }
+}
+
+#[tokio::test]
+async fn many_pods_come_over_tcp() {
+    let dns = nothing().await;
+    // More than fit into 512 bytes.
+    dns.pods(9);
+    let resolver = resolver(&[dns.address]);
+    assert_eq!(resolver.resolve().await.unwrap().pods.len(), 9);
+    assert_eq!(dns.asked().len(), 1, "EDNS is on");
+    dns.pods(100);
+    assert_eq!(resolver.resolve().await.unwrap().pods.len(), 100);
+    assert_eq!(
+        dns.asked(),
+        [format!("udp SRV {SERVICE}"), format!("tcp SRV {SERVICE}")]
+    );
+}
+
+#[tokio::test]
+async fn a_failing_server_is_no_missing_name_and_is_asked_once() {
+    let dns = nothing().await;
+    dns.set(SERVICE, RecordType::SRV, Act::Code(ResponseCode::ServFail));
+    let error = resolver(&[dns.address]).resolve().await.unwrap_err();
+    match error {
+        ResolveError::ServerFailure { name, server, .. } => {
+            assert_eq!((&*name, server), (SERVICE, Some(dns.address)));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(dns.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn an_alias_is_foreign_also_before_srv() {
+    let dns = nothing().await;
+    let stranger = "mysql.example.";
+    let records = vec![
+        cname(SERVICE, stranger),
+        srv(stranger, 5, 3306, "mysql-0.mysql.example."),
+    ];
+    dns.set(SERVICE, RecordType::SRV, Act::Answer(records, vec![]));
+    let error = resolver(&[dns.address]).resolve().await.unwrap_err();
+    assert!(matches!(error, ResolveError::Foreign { .. }), "{error}");
+    assert_eq!(dns.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_anywhere_is_not_found() {
+    let dns = nothing().await;
+    let error = resolver(&[dns.address]).resolve().await.unwrap_err();
+    match error {
+        ResolveError::NotFound { asked, .. } => assert_eq!(asked.len(), 3),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_next_server_is_asked_and_then_preferred() {
+    let silent = Running::start(Act::Drop).await;
+    let failing = Running::start(Act::Code(ResponseCode::Refused)).await;
+    let good = nothing().await;
+    good.pods(2);
+    let resolver = resolver(&[silent.address, failing.address, good.address]);
+    assert_eq!(resolver.resolve().await.unwrap().pods.len(), 2);
+    assert!(!silent.asked().is_empty() && !failing.asked().is_empty());
+    assert_eq!(resolver.resolve().await.unwrap().pods.len(), 2);
+    assert!(silent.asked().is_empty() && failing.asked().is_empty());
+}
+
+#[tokio::test]
+async fn silence_ends_in_time() {
+    let dns = Running::start(Act::Drop).await;
+    let begin = Instant::now();
+    let error = resolver(&[dns.address]).resolve().await.unwrap_err();
+    let took = begin.elapsed();
+    assert!(matches!(error, ResolveError::Timeout { .. }), "{error}");
+    // Twice the timeout, as long as the deadline is not nearer.
+    assert!(
+        took >= Duration::from_millis(900) && took < Duration::from_secs(4),
+        "{took:?}"
+    );
+}
