@@ -79,7 +79,9 @@ impl Pools {
     pub(super) fn all(&self) -> Vec<(PodKey, Arc<Pool>)> {
         let map = lock(&self.map);
         let pools = map.iter();
-        pools.map(|(key, pool)| (key.clone(), Arc::clone(pool))).collect()
+        pools
+            .map(|(key, pool)| (key.clone(), Arc::clone(pool)))
+            .collect()
     }
 
     /// Closes every pool; connections in use fail at their next statement.

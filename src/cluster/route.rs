@@ -314,7 +314,10 @@ impl Route {
         P: Into<Params>,
     {
         let sql = sql.as_query().into_owned();
-        self.done(Work::Batch(sql, params.into_iter().map(Into::into).collect()))
+        self.done(Work::Batch(
+            sql,
+            params.into_iter().map(Into::into).collect(),
+        ))
     }
 
     /// Runs a statement for what it changes. Without parameters (`()`) it is sent as text.
@@ -350,7 +353,9 @@ impl Route {
         F: FnMut(T) -> U,
     {
         let (rows, _) = self.execute(work).await?;
-        rows.into_iter().map(|row| convert(row).map(&mut f)).collect()
+        rows.into_iter()
+            .map(|row| convert(row).map(&mut f))
+            .collect()
     }
 
     async fn done(self, work: Work) -> Result<(), Error> {

@@ -32,11 +32,14 @@ impl Running {
     pub(super) fn start(inner: &Inner) -> Result<Self, Error> {
         let handle = Handle::try_current().map_err(|_| Error::RuntimeGone)?;
         let config = &inner.config;
-        let resolve = inner.source.open(config).map_err(|source| Error::Discovery {
-            service: inner.source.describe(),
-            waited: Duration::ZERO,
-            source,
-        })?;
+        let resolve = inner
+            .source
+            .open(config)
+            .map_err(|source| Error::Discovery {
+                service: inner.source.describe(),
+                waited: Duration::ZERO,
+                source,
+            })?;
         let refresh = RefreshConfig::default()
             .with_min_interval(config.refresh_min)
             .with_max_interval(config.refresh_max)

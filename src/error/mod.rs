@@ -87,9 +87,7 @@ pub enum Error {
 
     /// An earlier operation on this connection was cut off before its end, so that what the server
     /// still has to say can no longer be told apart. Nothing was sent; take a new connection.
-    #[error(
-        "an earlier operation on this connection to {pod} was cut off; take a new connection"
-    )]
+    #[error("an earlier operation on this connection to {pod} was cut off; take a new connection")]
     Interrupted {
         /// The pod.
         pod: PodId,

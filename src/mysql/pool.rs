@@ -152,7 +152,8 @@ impl Pool {
 
     /// Connections handed out, being made, or being cleaned.
     pub(crate) fn in_use(&self) -> usize {
-        self.max_slots.saturating_sub(self.slots.available_permits())
+        self.max_slots
+            .saturating_sub(self.slots.available_permits())
     }
 
     /// Whether discovery lists this incarnation (or keeps it as the last known primary).
@@ -359,10 +360,7 @@ impl Pool {
     }
 
     /// An idle connection that is alive as far as can be known.
-    async fn reuse(
-        self: &Arc<Self>,
-        slot: OwnedSemaphorePermit,
-    ) -> Result<Reused, ConnectError> {
+    async fn reuse(self: &Arc<Self>, slot: OwnedSemaphorePermit) -> Result<Reused, ConnectError> {
         while let Some(mut idle) = self.pop_idle() {
             let generation = self.generation.load(Ordering::Acquire);
             let age = idle.since.elapsed();
@@ -433,10 +431,7 @@ impl Pool {
         }
     }
 
-    async fn dial(
-        self: &Arc<Self>,
-        slot: OwnedSemaphorePermit,
-    ) -> Result<PodConn, ConnectError> {
+    async fn dial(self: &Arc<Self>, slot: OwnedSemaphorePermit) -> Result<PodConn, ConnectError> {
         // All read before the server is asked: what changes meanwhile makes this one old.
         let seen = self.history.seen();
         let generation = self.generation.load(Ordering::Acquire);

@@ -90,7 +90,8 @@ impl Position {
         match (self, other) {
             (Self::MariaDb(ours), Self::MariaDb(theirs)) => {
                 theirs.iter().all(|(domain, (_, sequence))| {
-                    ours.get(domain).is_some_and(|(_, newest)| newest >= sequence)
+                    ours.get(domain)
+                        .is_some_and(|(_, newest)| newest >= sequence)
                 })
             }
             (Self::MySql(ours), Self::MySql(theirs)) => theirs.iter().all(|(source, intervals)| {

@@ -151,7 +151,9 @@ impl PodConn {
         let (conn, session) = self.split()?;
         session.saw_insert_id();
         let deadline = session.deadline();
-        session.run(deadline, conn.exec_batch(stmt, params_iter)).await
+        session
+            .run(deadline, conn.exec_batch(stmt, params_iter))
+            .await
     }
 
     /// As [`Queryable::exec`], for statements whose text is known: a session that stays clean is

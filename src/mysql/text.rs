@@ -49,7 +49,15 @@ macro_rules! judged_by_bytes {
     )*};
 }
 
-judged_by_bytes!(&str, String, Vec<u8>, &[u8], Box<[u8]>, Arc<[u8]>, Cow<'_, [u8]>);
+judged_by_bytes!(
+    &str,
+    String,
+    Vec<u8>,
+    &[u8],
+    Box<[u8]>,
+    Arc<[u8]>,
+    Cow<'_, [u8]>
+);
 
 macro_rules! judged_by_str {
     ($($type:ty),*) => {$(

@@ -1,0 +1,4 @@
+//! The crate's promises against real servers and real DNS packets.
+
+mod routing;
+mod support;

@@ -1,0 +1,47 @@
+//! Where statements go.
+
+use crate::support::World;
+use std::collections::BTreeMap;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_writes_all_land_on_ordinal_0() {
+    let world = World::start(2).await;
+    for id in 0..1000 {
+        world.insert(id).await.unwrap();
+    }
+    let by = world.written_by().await;
+    assert_eq!(by, BTreeMap::from([("1".to_owned(), 1000)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_reads_spread_evenly_over_two_replicas() {
+    let world = World::start(2).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let cluster = world.cluster.clone();
+            tokio::spawn(async move {
+                let mut by = BTreeMap::<u32, u32>::new();
+                for _ in 0..1250 {
+                    let id: Option<u32> = cluster
+                        .replicas()
+                        .query_first("SELECT @@server_id")
+                        .await
+                        .unwrap();
+                    *by.entry(id.unwrap()).or_default() += 1;
+                }
+                by
+            })
+        })
+        .collect();
+    let mut by = BTreeMap::<u32, u32>::new();
+    for task in tasks {
+        for (id, reads) in task.await.unwrap() {
+            *by.entry(id).or_default() += reads;
+        }
+    }
+    assert_eq!(by.keys().copied().collect::<Vec<_>>(), [2, 3], "{by:?}");
+    assert!(
+        by.values().all(|reads| (4500..=5500).contains(reads)),
+        "{by:?}"
+    );
+}
