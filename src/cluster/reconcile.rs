@@ -174,6 +174,8 @@ pub(super) async fn reconcile(
 ) {
     let mut prune = tokio::time::interval(PRUNE_INTERVAL);
     prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first answer may have come before this task subscribed.
+    topologies.mark_changed();
     loop {
         tokio::select! {
             changed = topologies.changed() => {

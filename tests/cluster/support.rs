@@ -1,8 +1,10 @@
 //! What the tests of this folder share.
 
 use headless_mysql::testkit::stage::Stage;
-use headless_mysql::{Cluster, Error};
+use headless_mysql::{Cluster, Config, Error};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use tokio::net::{TcpListener, TcpStream};
 
 /// A stage with a table to write to, and a cluster connected to it.
 pub(crate) struct World {
@@ -17,7 +19,12 @@ impl World {
     }
 
     pub(crate) async fn on(stage: Stage) -> Self {
-        let cluster = Cluster::builder(stage.config()).connect().await.unwrap();
+        let config = stage.config();
+        Self::on_config(stage, config).await
+    }
+
+    pub(crate) async fn on_config(stage: Stage, config: Config) -> Self {
+        let cluster = Cluster::builder(config).connect().await.unwrap();
         let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
         cluster.primary().query_drop(create).await.unwrap();
         stage
@@ -53,4 +60,22 @@ pub(crate) async fn insert(cluster: &Cluster, id: u64) -> Result<(), Error> {
             (id,),
         )
         .await
+}
+
+/// Another address at which the server with `ordinal` can be reached.
+pub(crate) async fn forward_to(stage: &Stage, ordinal: u32) -> IpAddr {
+    let address = stage.lab.fresh_address().unwrap();
+    let port = stage.lab.port();
+    let target = stage.lab.address(ordinal);
+    let listener = TcpListener::bind((address, port)).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                if let Ok(mut server) = TcpStream::connect((target, port)).await {
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                }
+            });
+        }
+    });
+    address
 }
