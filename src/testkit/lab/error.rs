@@ -14,14 +14,11 @@ const LOG_LINES: usize = 25;
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// A program the lab needs is not on this machine.
-    #[error(
-        "the lab needs `{program}`, which is neither on PATH nor in the usual places; \
-         install it: {install}"
-    )]
+    #[error("the lab needs `{program}`, which was not found on this machine; get it: {install}")]
     Missing {
         /// The program that was looked for.
         program: &'static str,
-        /// What to type to get it.
+        /// What to do to get it.
         install: &'static str,
     },
     /// The builder was given something no lab can be made of.

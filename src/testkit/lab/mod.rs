@@ -25,7 +25,9 @@
 //! # }
 //! ```
 //!
-//! Needs a server's package on the machine (`apt-get install mariadb-server`); root is not needed.
+//! Needs a server on the machine: for MariaDB its package (`apt-get install mariadb-server`), for
+//! MySQL what `tests/fetch-mysql` of this crate's repository unpacks, or a directory of that form
+//! which `HEADLESS_MYSQL_MYSQLD_PREFIX` names. Root is not needed.
 
 mod address;
 mod builder;
@@ -54,8 +56,8 @@ pub use builder::{LabBuilder, Nodes};
 pub use error::LabError;
 use node::{Node, Start, Tools};
 use process::Hostnames;
-use recipe::Recipe;
 pub use recipe::ServerKind;
+use recipe::{Dialect, Recipe};
 use template::Template;
 
 /// A connection of the lab itself is there within this time or the server is not well.
@@ -223,6 +225,11 @@ impl Lab {
         self.tools.hostnames != Hostnames::Shared
     }
 
+    /// The kind of server.
+    pub fn server_kind(&self) -> ServerKind {
+        self.settings.kind
+    }
+
     /// The version the servers report on their command line.
     pub fn server_version(&self) -> &str {
         &self.tools.recipe.version
@@ -239,7 +246,8 @@ impl Lab {
         self.root.path()
     }
 
-    /// A connection with every right, over TCP. Beware: it may write on read-only replicas.
+    /// A connection with every right, over TCP. Beware: on MariaDB it may write on read-only
+    /// servers.
     ///
     /// # Errors
     ///
@@ -302,6 +310,10 @@ impl Lab {
     async fn part(&self, conn: Conn) {
         // A server that does not listen has nothing to be told.
         let _ = timeout(self.deadline(), conn.disconnect()).await;
+    }
+
+    fn dialect(&self) -> &'static Dialect {
+        self.tools.recipe.dialect
     }
 
     fn deadline(&self) -> Duration {

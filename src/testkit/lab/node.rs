@@ -154,6 +154,10 @@ impl Held<'_> {
             None => None,
         };
         let (data, log) = (directory.join("data"), directory.join("error.log"));
+        for file in tools.recipe.dialect.stale {
+            // A server that ended cleanly has left none.
+            let _ = fs::remove_file(data.join(file));
+        }
         let mut command = tools
             .recipe
             .serve(*ordinal, start.address, &data, &log, init.as_deref());
@@ -230,7 +234,7 @@ impl Held<'_> {
     /// The init-file: a replica learns at every start where the primary is now.
     fn write_init(&self, primary: Ipv4Addr) -> Result<PathBuf, LabError> {
         let init = self.node.directory.join("init.sql");
-        let sql = Recipe::follow(primary)
+        let sql = (self.node.tools.recipe.dialect.follow)(primary)
             .map(|statement| statement + ";\n")
             .concat();
         fs::write(&init, sql).map_err(LabError::io(format!("writing {}", init.display())))?;

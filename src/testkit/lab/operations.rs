@@ -111,14 +111,15 @@ impl Lab {
         Ok(address)
     }
 
-    /// Sets `read_only` of a running server; a restart forgets it.
+    /// Sets `read_only` of a running server, on MySQL `super_read_only` too; a restart forgets it.
     ///
     /// # Errors
     ///
     /// When the server refuses, or when open transactions hold it up beyond the deadline.
     pub async fn set_read_only(&self, ordinal: u32, read_only: bool) -> Result<(), LabError> {
         let mut conn = self.admin(ordinal).await?;
-        let set = conn.query_drop(format!("SET GLOBAL read_only = {}", u8::from(read_only)));
+        let set = self.dialect().set_read_only[usize::from(read_only)];
+        let set = conn.query_drop(set);
         self.bounded(ordinal, "setting read_only", set).await?;
         self.part(conn).await;
         Ok(())

@@ -1,11 +1,14 @@
 //! Everything that differs between kinds of server: programs, options, SQL.
 //!
-//! Owns the words that are spoken to a server of one kind; another kind is another [`Recipe`] and
-//! nothing else in the lab changes. It must never run anything itself but the question for the
-//! server's version.
+//! Owns the words that are spoken to servers; another kind is another [`Dialect`] and nothing
+//! else in the lab changes. It must never run anything itself but the question for the server's
+//! version.
+
+mod mariadb;
+mod mysql;
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::address::PORT;
 use super::error::LabError;
-use super::process::{find, run};
+use super::process::run;
 
 /// The account of the application under test: every right on [`DATABASE`], none elsewhere.
 pub(super) const USER: &str = "app";
@@ -36,69 +39,66 @@ pub enum ServerKind {
     /// MariaDB 10.5 or later, as distributions package it.
     #[default]
     MariaDb,
+    /// MySQL 8.4 or later, from where `tests/fetch-mysql` of this crate's repository has unpacked
+    /// it, or from the directory that `HEADLESS_MYSQL_MYSQLD_PREFIX` names.
+    MySql,
 }
 
 /// How to make and run servers of one kind on this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Recipe {
-    pub(super) server: PathBuf,
-    pub(super) installer: PathBuf,
+    /// What starts the server; options are added.
+    server: Vec<String>,
+    /// What makes the system tables.
+    installer: Vec<String>,
     pub(super) version: String,
+    pub(super) dialect: &'static Dialect,
+}
+
+/// The words of one kind of server.
+#[derive(Debug)]
+pub(super) struct Dialect {
+    name: &'static str,
     /// Options that shape the files of a data directory; the template and the servers share them.
     shape: &'static [&'static str],
     /// Options of a running server, whatever its role.
     running: &'static [&'static str],
     /// Options of a replica on top.
     replica: &'static [&'static str],
+    /// How the template in a directory is made, with the accounts in a file.
+    steps: fn(&Recipe, &Path, &Path) -> Vec<Step>,
+    /// The accounts and the database of every node, one statement per line.
+    accounts: fn() -> String,
+    /// Files of a data directory that no other server may have.
+    pub(super) never_copied: &'static [&'static str],
+    /// Files of a data directory that keep the next server from starting after a kill.
+    pub(super) stale: &'static [&'static str],
+    /// Points a replica at the primary and starts replication; one statement per line.
+    pub(super) follow: fn(Ipv4Addr) -> [String; 2],
+    pub(super) stop_replication: &'static str,
+    /// Ends the sleep between two attempts to reach the primary.
+    pub(super) wake_replication: [&'static str; 2],
+    /// One row when both replication threads run and the primary is connected.
+    pub(super) replication_runs: &'static str,
+    pub(super) replication_status: &'static str,
+    /// What the status says about trouble.
+    pub(super) trouble: [&'static str; 6],
+    /// What the primary has written, as something `caught_up` takes.
+    pub(super) written: &'static str,
+    /// A query that returns 0 when that is applied, and something else after some seconds.
+    pub(super) caught_up: fn(&str, f64) -> String,
+    /// To writable, and to read-only.
+    pub(super) set_read_only: [&'static str; 2],
 }
 
-/// Small files, so that a template is 20 MB and copies in no time.
-const MARIADB_SHAPE: [&str; 7] = [
-    "--innodb-data-file-path=ibdata1:4M:autoextend",
-    "--innodb-autoextend-increment=1",
-    "--innodb-log-file-size=4M",
-    "--innodb-flush-method=nosync",
-    "--aria-log-file-size=8M",
-    "--skip-name-resolve",
-    "--performance-schema=OFF",
-];
-
-/// Nothing is ever synced to the disk (the machine may not lose power, the process may die), but
-/// a commit is *written* before it is acknowledged: with `innodb-flush-log-at-trx-commit=0` rows
-/// that were acknowledged are lost when the process is killed. The doublewrite buffer stays on:
-/// a kill may tear the page that is being written.
-const MARIADB_RUNNING: [&str; 22] = [
-    "--innodb-flush-log-at-trx-commit=2",
-    "--sync-binlog=0",
-    "--innodb-buffer-pool-size=16M",
-    "--innodb-log-buffer-size=2M",
-    "--innodb-temp-data-file-path=ibtmp1:1M:autoextend",
-    "--innodb-buffer-pool-load-at-startup=0",
-    "--innodb-buffer-pool-dump-at-shutdown=0",
-    "--innodb-read-io-threads=1",
-    "--innodb-write-io-threads=2",
-    "--innodb-purge-threads=1",
-    "--aria-pagecache-buffer-size=1M",
-    "--key-buffer-size=1M",
-    "--max-connections=300",
-    "--table-open-cache=256",
-    "--table-definition-cache=400",
-    "--log-bin=bin",
-    "--log-slave-updates=1",
-    "--relay-log=relay",
-    "--gtid-strict-mode=1",
-    "--gtid-domain-id=0",
-    // Relative to the data directory: a socket's path may have 107 characters only.
-    "--socket=server.sock",
-    "--pid-file=server.pid",
-];
-
-/// The init-file starts replication, after it has said where the primary is now.
-const MARIADB_REPLICA: [&str; 3] = [
-    "--read-only=1",
-    "--slave-net-timeout=5",
-    "--skip-slave-start",
-];
+/// One program to be run to make a template.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) what: &'static str,
+    pub(super) command: Command,
+    /// Whether it takes the accounts from its standard input.
+    pub(super) reads_accounts: bool,
+}
 
 // === impl Recipe ===
 
@@ -106,83 +106,57 @@ impl Recipe {
     /// The recipe for `kind` on this machine; looked up once per process.
     pub(super) async fn of(kind: ServerKind) -> Result<Self, LabError> {
         static MARIADB: OnceCell<Recipe> = OnceCell::const_new();
-        match kind {
-            ServerKind::MariaDb => MARIADB.get_or_try_init(Self::mariadb).await.cloned(),
-        }
+        static MYSQL: OnceCell<Recipe> = OnceCell::const_new();
+        let recipe = match kind {
+            ServerKind::MariaDb => {
+                MARIADB
+                    .get_or_try_init(|| Self::new(mariadb::programs(), &mariadb::DIALECT))
+                    .await
+            }
+            ServerKind::MySql => {
+                MYSQL
+                    .get_or_try_init(|| Self::new(mysql::programs(), &mysql::DIALECT))
+                    .await
+            }
+        };
+        recipe.cloned()
     }
 
-    async fn mariadb() -> Result<Self, LabError> {
-        const INSTALL: &str = "apt-get install mariadb-server";
-        let missing = |program| LabError::Missing {
-            program,
-            install: INSTALL,
-        };
-        let server = find(&["mariadbd"]).ok_or(missing("mariadbd"))?;
-        let installer = find(&["mariadb-install-db"]).ok_or(missing("mariadb-install-db"))?;
-        let mut question = Command::new(&server);
-        question.args(["--no-defaults", "--version"]);
-        let version = run("`mariadbd --version`", question, None, VERSION_DEADLINE).await?;
+    async fn new(
+        programs: Result<(Vec<String>, Vec<String>), LabError>,
+        dialect: &'static Dialect,
+    ) -> Result<Self, LabError> {
+        let (server, installer) = programs?;
+        let mut question = Command::new(&server[0]);
+        question.args(&server[1..]).arg("--version");
+        let version = run("`--version` of a server", question, None, VERSION_DEADLINE).await?;
         Ok(Self {
             server,
             installer,
             version: version.trim().to_owned(),
-            shape: &MARIADB_SHAPE,
-            running: &MARIADB_RUNNING,
-            replica: &MARIADB_REPLICA,
+            dialect,
         })
     }
 
     /// Everything the content of a template depends on.
-    pub(super) fn fingerprint(&self) -> [String; 3] {
-        [self.version.clone(), self.shape.join(" "), Self::accounts()]
+    pub(super) fn fingerprint(&self) -> [String; 4] {
+        let Dialect { name, shape, .. } = self.dialect;
+        [
+            (*name).to_owned(),
+            self.version.clone(),
+            shape.join(" "),
+            self.accounts(),
+        ]
     }
 
-    /// Makes the system tables in `data`.
-    pub(super) fn install(&self, data: &Path) -> Command {
-        let mut command = Command::new(&self.installer);
-        command
-            .args([
-                "--no-defaults",
-                "--skip-test-db",
-                "--auth-root-authentication-method=normal",
-            ])
-            .arg(format!("--datadir={}", data.display()));
-        if rustix::process::geteuid().is_root() {
-            command.arg("--user=root");
-        }
-        command.args(self.shape);
-        command
-    }
-
-    /// Reads SQL from its standard input and runs it in `data`, without replication or network.
-    pub(super) fn bootstrap(&self, data: &Path) -> Command {
-        let mut command = Command::new(&self.server);
-        command
-            .args(["--no-defaults", "--user=root", "--bootstrap"])
-            .arg(format!("--datadir={}", data.display()))
-            .args(self.shape);
-        command
+    /// What makes a template in `data`; `accounts` is a file with [`Recipe::accounts`].
+    pub(super) fn steps(&self, data: &Path, accounts: &Path) -> Vec<Step> {
+        (self.dialect.steps)(self, data, accounts)
     }
 
     /// The accounts and the database of every node, one statement per line.
-    ///
-    /// The grants tables are not loaded in bootstrap mode until they are flushed. Accounts of root
-    /// on loopback addresses go: they have no password and match before `root@'%'`.
-    pub(super) fn accounts() -> String {
-        format!(
-            "use mysql;\n\
-             flush privileges;\n\
-             DELETE FROM global_priv WHERE User = '' OR (User = 'root' AND Host <> 'localhost');\n\
-             flush privileges;\n\
-             ALTER USER '{ROOT}'@'localhost' IDENTIFIED BY '{ROOT_PASSWORD}';\n\
-             CREATE USER '{ROOT}'@'%' IDENTIFIED BY '{ROOT_PASSWORD}';\n\
-             GRANT ALL ON *.* TO '{ROOT}'@'%' WITH GRANT OPTION;\n\
-             CREATE USER '{REPLICATION_USER}'@'%' IDENTIFIED BY '{REPLICATION_PASSWORD}';\n\
-             GRANT REPLICATION SLAVE ON *.* TO '{REPLICATION_USER}'@'%';\n\
-             CREATE DATABASE {DATABASE};\n\
-             CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';\n\
-             GRANT ALL ON {DATABASE}.* TO '{USER}'@'%';\n"
-        )
+    pub(super) fn accounts(&self) -> String {
+        (self.dialect.accounts)()
     }
 
     /// The whole command of one server. `init` is the init-file of a replica.
@@ -194,9 +168,14 @@ impl Recipe {
         log: &Path,
         init: Option<&Path>,
     ) -> Vec<String> {
-        let mut words = vec![
-            self.server.display().to_string(),
-            "--no-defaults".to_owned(),
+        let Dialect {
+            shape,
+            running,
+            replica,
+            ..
+        } = self.dialect;
+        let mut words = self.server.clone();
+        words.extend([
             // Only heeded when the server (believes it) is root.
             "--user=root".to_owned(),
             format!("--datadir={}", data.display()),
@@ -205,45 +184,12 @@ impl Recipe {
             format!("--report-host={address}"),
             format!("--port={PORT}"),
             format!("--server-id={}", ordinal + 1),
-        ];
-        words.extend(
-            self.shape
-                .iter()
-                .chain(self.running)
-                .map(|&word| word.to_owned()),
-        );
+        ]);
+        words.extend(shape.iter().chain(*running).map(|&word| word.to_owned()));
         if let Some(init) = init {
-            words.extend(self.replica.iter().map(|&word| word.to_owned()));
+            words.extend(replica.iter().map(|&word| word.to_owned()));
             words.push(format!("--init-file={}", init.display()));
         }
         words
-    }
-
-    /// Points a replica at the primary and starts replication; one statement per line.
-    pub(super) fn follow(primary: Ipv4Addr) -> [String; 2] {
-        [
-            format!(
-                "CHANGE MASTER TO MASTER_HOST='{primary}', MASTER_PORT={PORT}, \
-                 MASTER_USER='{REPLICATION_USER}', MASTER_PASSWORD='{REPLICATION_PASSWORD}', \
-                 MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1"
-            ),
-            "START SLAVE".to_owned(),
-        ]
-    }
-
-    pub(super) const STOP_REPLICATION: &'static str = "STOP SLAVE";
-    /// Ends the sleep between two attempts to reach the primary.
-    pub(super) const WAKE_REPLICATION: [&'static str; 2] =
-        ["STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD"];
-    /// One row when both replication threads run and the primary is connected.
-    pub(super) const REPLICATION_RUNS: &'static str = "SELECT 1 FROM information_schema.GLOBAL_STATUS \
-         WHERE VARIABLE_NAME = 'SLAVE_RUNNING' AND VARIABLE_VALUE = 'ON'";
-    pub(super) const REPLICATION_STATUS: &'static str = "SHOW SLAVE STATUS";
-    /// What the primary has written, as something [`Recipe::caught_up`] takes.
-    pub(super) const WRITTEN: &'static str = "SELECT @@global.gtid_binlog_pos";
-
-    /// A query that returns 0 when `written` is applied, and something else after `seconds`.
-    pub(super) fn caught_up(written: &str, seconds: f64) -> String {
-        format!("SELECT MASTER_GTID_WAIT('{written}', {seconds:.3})")
     }
 }

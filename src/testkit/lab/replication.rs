@@ -15,19 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Lab;
 use super::error::LabError;
 use super::node::Node;
-use super::recipe::Recipe;
 
 const POLL: Duration = Duration::from_millis(5);
-
-/// What a replica's status says about trouble.
-const TROUBLE: [&str; 6] = [
-    "Slave_IO_Running",
-    "Slave_SQL_Running",
-    "Master_Host",
-    "Gtid_IO_Pos",
-    "Last_IO_Error",
-    "Last_SQL_Error",
-];
 
 impl Lab {
     /// Waits until every running replica has applied everything the primary has written so far.
@@ -44,7 +33,7 @@ impl Lab {
             .bounded(
                 0,
                 "reading the position",
-                primary.query_first(Recipe::WRITTEN),
+                primary.query_first(self.dialect().written),
             )
             .await?;
         self.part(primary).await;
@@ -54,7 +43,7 @@ impl Lab {
             async move {
                 let left = end.saturating_duration_since(Instant::now());
                 let mut conn = self.admin(replica.ordinal).await?;
-                let wait = Recipe::caught_up(written, left.as_secs_f64());
+                let wait = (self.dialect().caught_up)(written, left.as_secs_f64());
                 let waited = timeout(left, conn.query_first::<i64, _>(wait)).await;
                 match waited {
                     Ok(Ok(Some(0))) => {
@@ -89,8 +78,8 @@ impl Lab {
         let primary = self.node(0)?.face().address;
         let turns = self.live_replicas().into_iter().map(|replica| async move {
             let mut conn = self.admin(replica.ordinal).await?;
-            let stop = [Recipe::STOP_REPLICATION.to_owned()];
-            for statement in stop.into_iter().chain(Recipe::follow(primary)) {
+            let stop = [self.dialect().stop_replication.to_owned()];
+            for statement in stop.into_iter().chain((self.dialect().follow)(primary)) {
                 let done = conn.query_drop(statement);
                 self.bounded(replica.ordinal, "pointing it at the primary", done)
                     .await?;
@@ -107,7 +96,7 @@ impl Lab {
         let turns = self.live_replicas().into_iter().map(|replica| async move {
             let mut conn = self.admin(replica.ordinal).await?;
             if !self.runs(&replica, &mut conn).await? {
-                for statement in Recipe::WAKE_REPLICATION {
+                for statement in self.dialect().wake_replication {
                     let done = conn.query_drop(statement);
                     self.bounded(replica.ordinal, "waking replication", done)
                         .await?;
@@ -137,7 +126,7 @@ impl Lab {
     }
 
     async fn runs(&self, replica: &Node, conn: &mut Conn) -> Result<bool, LabError> {
-        let row = conn.query_first::<i64, _>(Recipe::REPLICATION_RUNS);
+        let row = conn.query_first::<i64, _>(self.dialect().replication_runs);
         let row = self
             .bounded(replica.ordinal, "asking for replication", row)
             .await?;
@@ -148,12 +137,14 @@ impl Lab {
     async fn replication_status(&self, replica: &Node) -> String {
         let asked = async {
             let mut conn = self.admin(replica.ordinal).await?;
-            let row = conn.query_first::<Row, _>(Recipe::REPLICATION_STATUS);
+            let row = conn.query_first::<Row, _>(self.dialect().replication_status);
             self.bounded(replica.ordinal, "asking for the status", row)
                 .await
         };
         match asked.await {
-            Ok(Some(row)) => TROUBLE
+            Ok(Some(row)) => self
+                .dialect()
+                .trouble
                 .iter()
                 .map(|&column| {
                     let value: Option<Option<String>> = row.get(column);

@@ -111,23 +111,18 @@ async fn make(recipe: &Recipe, home: &Path, user: u32, deadline: Duration) -> Re
         .create(&data)
         .map_err(failed())?;
 
-    run(
-        "making the system tables",
-        recipe.install(&data),
-        None,
-        deadline,
-    )
-    .await?;
     let accounts = work.path().join("accounts.sql");
-    fs::write(&accounts, Recipe::accounts()).map_err(failed())?;
-    let accounts = File::open(&accounts).map_err(failed())?;
-    run(
-        "making the accounts",
-        recipe.bootstrap(&data),
-        Some(accounts),
-        deadline,
-    )
-    .await?;
+    fs::write(&accounts, recipe.accounts()).map_err(failed())?;
+    for step in recipe.steps(&data, &accounts) {
+        let stdin = match step.reads_accounts {
+            true => Some(File::open(&accounts).map_err(failed())?),
+            false => None,
+        };
+        run(step.what, step.command, stdin, deadline).await?;
+    }
+    for file in recipe.dialect.never_copied {
+        fs::remove_file(data.join(file)).map_err(failed())?;
+    }
 
     let files = count(&data).map_err(failed())?;
     fs::write(draft.join(STAMP), files.to_string()).map_err(failed())?;
