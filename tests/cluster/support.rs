@@ -1,10 +1,30 @@
-//! What the tests of this folder share.
+//! What the tests of this folder share: above all, the kind of server they run on.
+//!
+//! `tests/cluster_mysql` is a link to this folder: one crate per kind of server. So tests start
+//! their servers with [`stage`] or [`lab`], never by themselves.
 
+use headless_mysql::testkit::lab::{Lab, LabBuilder, ServerKind};
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tokio::net::{TcpListener, TcpStream};
+
+/// What this crate's servers are.
+pub(crate) const SERVER: ServerKind = match env!("CARGO_CRATE_NAME").as_bytes() {
+    b"cluster_mysql" => ServerKind::MySql,
+    _ => ServerKind::MariaDb,
+};
+
+/// A lab of this crate's servers, for `Stage::with`.
+pub(crate) fn lab() -> LabBuilder {
+    Lab::builder().server(SERVER)
+}
+
+/// A stage of this crate's servers.
+pub(crate) async fn stage(replicas: u32) -> Stage {
+    Stage::with(lab().replicas(replicas)).await.unwrap()
+}
 
 /// A stage with a table to write to, and a cluster connected to it.
 pub(crate) struct World {
@@ -14,8 +34,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(replicas: u32) -> Self {
-        let stage = Stage::start(replicas).await.unwrap();
-        Self::on(stage).await
+        Self::on(stage(replicas).await).await
     }
 
     pub(crate) async fn on(stage: Stage) -> Self {
@@ -78,4 +97,26 @@ pub(crate) async fn forward_to(stage: &Stage, ordinal: u32) -> IpAddr {
         }
     });
     address
+}
+
+/// Where a test would start MariaDB in both crates.
+#[test]
+fn no_test_starts_servers_of_a_kind_of_its_own() {
+    let mut folders = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster").into()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir::<std::path::PathBuf>(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.ends_with("support.rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for start in ["Stage::start(", "Lab::start(", "Lab::builder("] {
+                assert!(!text.contains(start), "{start} in {}", path.display());
+            }
+        }
+    }
 }
