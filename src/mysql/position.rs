@@ -225,6 +225,11 @@ mod tests {
         assert!(ours.contains(&mysql(&format!("{}:20", A.to_lowercase()))));
         assert!(!ours.contains(&mysql(&format!("{A}:tag:1"))));
         assert!(mysql(&format!("{A}:1-2:tag:1-3")).contains(&mysql(&format!("{A}:tag:2"))));
+        // As servers write it: one source per line.
+        let lines = mysql(
+            "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa:1,\nbbbbbbbb-aaaa-aaaa-aaaa-aaaaaaaaaaaa:1-5",
+        );
+        assert!(lines.contains(&mysql("bbbbbbbb-aaaa-aaaa-aaaa-aaaaaaaaaaaa:2-5")));
     }
 
     #[test]

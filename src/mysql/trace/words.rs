@@ -131,3 +131,6 @@ mod tests {
         }
     }
 }
+
+#[cfg(all(test, feature = "testkit"))]
+mod on_servers;
