@@ -167,7 +167,8 @@ impl Dialler {
             let rows: Vec<Row> = result.collect().await?;
             answer = rows.into_iter().next().or(answer);
         }
-        drop(result);
+        // An error of a later statement looks like the end of the results until it is asked for.
+        result.drop_result().await?;
         let unexpected = || other("the server did not say who it is");
         let answer = answer.ok_or_else(unexpected)?;
         let text = |column: usize| -> Option<String> { answer.get_opt(column)?.ok() };
