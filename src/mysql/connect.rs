@@ -118,9 +118,11 @@ impl Dialler {
         let attempt = async {
             let conn = Conn::new(self.opts.clone()).await;
             let mut conn = Raw::new(conn.map_err(|error| self.refusal(error))?);
-            self.login.accepted.store(true, Ordering::Relaxed);
             let facts = self.introduce(&mut conn).await;
-            Ok((conn, facts.map_err(|error| self.refusal(error))?))
+            let facts = facts.map_err(|error| self.refusal(error))?;
+            // Not before: MariaDB lets an expired password in, and then refuses every statement.
+            self.login.accepted.store(true, Ordering::Relaxed);
+            Ok((conn, facts))
         };
         let (conn, (hostname, facts)) = tokio::time::timeout(self.timeout, attempt)
             .await

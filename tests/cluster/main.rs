@@ -1,5 +1,6 @@
 //! The crate's promises against real servers and real DNS packets.
 
 mod failover;
+mod handshake;
 mod routing;
 mod support;
