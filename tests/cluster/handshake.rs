@@ -6,6 +6,7 @@ use headless_mysql::prelude::*;
 use headless_mysql::testkit::lab::{Nodes, ServerKind};
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error, PodConn};
+use std::time::Duration;
 
 type Session = (String, String, bool, bool);
 
@@ -49,7 +50,9 @@ async fn a_session_is_the_same_after_a_login_and_after_a_reset_whatever_the_serv
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_of_several_origins_is_understood() {
-    let world = World::start(1).await;
+    let stage = stage(1).await;
+    let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
+    let world = World::on_config(stage, config).await;
     world.insert(1).await.unwrap();
     let mut admin = world.stage.lab.admin(0).await.unwrap();
     let origins: &[&str] = match SERVER {
