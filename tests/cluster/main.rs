@@ -9,4 +9,5 @@ mod double;
 mod failover;
 mod refusals;
 mod routing;
+mod secrets;
 mod support;
