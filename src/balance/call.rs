@@ -103,18 +103,33 @@ impl<S> Shared<S> {
         }
     }
 
-    fn timed_out<R, E>(&self, request: &R, since: Instant, last: Option<E>) -> BalanceError<E>
+    /// `asked` is the endpoint that has not answered yet.
+    fn timed_out<R, E>(
+        &self,
+        request: &R,
+        since: Instant,
+        last: Option<E>,
+        asked: Option<&Vitals>,
+    ) -> BalanceError<E>
     where
         R: Eligible<S>,
     {
         let now = Instant::now();
+        let report = |vitals: &Vitals| {
+            let mut report = vitals.report(now);
+            if asked.is_some_and(|asked| std::ptr::eq(asked, vitals)) {
+                let silence = || format!("no connection to be had within {:?}", now - since);
+                report.last_cause.get_or_insert_with(silence);
+            }
+            report
+        };
         let snapshot = self.snapshot.load();
         let endpoints = snapshot.endpoints.iter();
         BalanceError::Timeout {
             waited: now - since,
             endpoints: endpoints
                 .filter(|e| request.eligible(&e.service) != Eligibility::No)
-                .map(|e| e.vitals.report(now))
+                .map(|e| report(&e.vitals))
                 .collect(),
             last,
         }
@@ -177,7 +192,7 @@ where
             return Err(BalanceError::Closed);
         }
         if Instant::now() >= deadline {
-            return Err(shared.timed_out(&request, started, last));
+            return Err(shared.timed_out(&request, started, last, None));
         }
         shared.probe(&request);
         match shared.choose(&request, &tried) {
@@ -193,7 +208,9 @@ where
                     }
                     Ok(Err(error)) => error,
                     // The caller's deadline says nothing about the endpoint.
-                    Err(_) => return Err(shared.timed_out(&request, started, last)),
+                    Err(_) => {
+                        return Err(shared.timed_out(&request, started, last, Some(&vitals)));
+                    }
                 };
                 drop(guard);
                 let not_before = match error.class() {

@@ -63,8 +63,8 @@ pub enum ConnectError {
     },
     /// Nothing, or not enough, was said before the connect timeout.
     #[error(
-        "{pod} did not complete a MySQL login within {after:?} (unreachable, frozen, or it \
-         accepts connections and never speaks)"
+        "{pod} did not complete a MySQL login within {after:?} (unreachable, frozen, or what \
+         listens there does not speak MySQL)"
     )]
     Silent {
         /// Where.

@@ -1,10 +1,14 @@
 //! What the tests of this folder share.
 
+use headless_mysql::mysql_async::Conn;
+use headless_mysql::mysql_async::prelude::Queryable;
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 /// A stage with a table to write to, and a cluster connected to it.
 pub(crate) struct World {
@@ -26,7 +30,8 @@ impl World {
     pub(crate) async fn on_config(stage: Stage, config: Config) -> Self {
         let cluster = Cluster::builder(config).connect().await.unwrap();
         let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
-        cluster.primary().query_drop(create).await.unwrap();
+        let created = cluster.primary().query_drop(create).await;
+        created.unwrap_or_else(|error| panic!("{error}: {:#?}", cluster.status()));
         stage
             .lab
             .wait_for_replication(std::time::Duration::from_secs(10))
@@ -78,4 +83,19 @@ pub(crate) async fn forward_to(stage: &Stage, ordinal: u32) -> IpAddr {
         }
     });
     address
+}
+
+/// Waits until `holds` says so, or fails with what was waited for.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(15);
+    while !holds().await {
+        assert!(Instant::now() < give_up, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The ids of the connections that an account has to a server.
+pub(crate) async fn connections(root: &mut Conn, user: &str) -> Vec<u64> {
+    let ids = "SELECT id FROM information_schema.processlist WHERE user = ? ORDER BY id";
+    root.exec(ids, (user,)).await.unwrap()
 }
