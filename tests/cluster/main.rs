@@ -1,4 +1,6 @@
 //! The crate's promises against real servers and real DNS packets.
 
+mod cutoff;
 mod routing;
+
 mod support;
