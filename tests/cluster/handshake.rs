@@ -52,7 +52,7 @@ async fn a_session_is_the_same_after_a_login_and_after_a_reset_whatever_the_serv
 async fn a_history_of_several_origins_is_understood() {
     let stage = stage(1).await;
     let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
-    let world = World::on_config(stage, config).await;
+    let world = World::with(stage, config).await;
     world.insert(1).await.unwrap();
     let mut admin = world.stage.lab.admin(0).await.unwrap();
     let origins: &[&str] = match SERVER {
