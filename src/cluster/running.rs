@@ -38,7 +38,7 @@ impl Running {
             .map_err(|source| Error::Discovery {
                 service: inner.source.describe(),
                 waited: Duration::ZERO,
-                source,
+                source: Box::new(source),
             })?;
         let refresh = RefreshConfig::default()
             .with_min_interval(config.refresh_min)
@@ -48,9 +48,11 @@ impl Running {
 
         let (changes, mut source) = mpsc::unbounded_channel();
         let source = futures_util::stream::poll_fn(move |cx| source.poll_recv(cx));
-        let mut options = BalanceConfig::default();
-        options.checkout_timeout = config.checkout_timeout;
-        options.max_waiters = config.max_waiters;
+        let options = BalanceConfig {
+            checkout_timeout: config.checkout_timeout,
+            max_waiters: config.max_waiters,
+            ..BalanceConfig::default()
+        };
         let balance = Balance::new(source, options, &handle);
         let nudged = discovery.clone();
         balance.on_trouble(move || nudged.resolve_now());

@@ -66,7 +66,7 @@ async fn a_service_that_does_not_exist_is_named_with_all_names_asked() {
     };
     assert_eq!(service, name);
     assert!(
-        matches!(source, ResolveError::NotFound { .. }),
+        matches!(**source, ResolveError::NotFound { .. }),
         "{source:?}"
     );
     assert_says(&error, &["nosuch.default.svc.cluster.local"]);
