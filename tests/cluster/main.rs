@@ -10,6 +10,8 @@ mod discovery_trouble;
 mod double;
 mod failover;
 mod refusals;
+mod replicas_route;
 mod routing;
 mod secrets;
 mod support;
+mod transactions;
