@@ -165,6 +165,10 @@ impl PodConn {
     /// To be called before every operation: refuses if the connection's state is not known, and
     /// reads what a stream left behind. Nothing is sent for the operation yet.
     pub(crate) async fn ready(&mut self) -> Result<(), Error> {
+        // Deadlines are timers, and these panic where there is no runtime.
+        if !in_runtime() {
+            return Err(Error::RuntimeGone);
+        }
         self.session.check()?;
         if self.session.streaming {
             self.session.cut_off = true;
@@ -207,6 +211,11 @@ impl PodConn {
     pub(crate) fn split(&mut self) -> mysql_async::Result<(&mut Conn, &mut Session)> {
         Ok((self.raw.get()?, &mut self.session))
     }
+}
+
+/// Whether the caller runs in a tokio runtime. A task is asked for first: the handle is counted.
+pub(crate) fn in_runtime() -> bool {
+    tokio::task::try_id().is_some() || tokio::runtime::Handle::try_current().is_ok()
 }
 
 impl Session {
