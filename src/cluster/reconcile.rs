@@ -84,10 +84,17 @@ impl Pools {
             .collect()
     }
 
-    /// Closes every pool; connections in use fail at their next statement.
+    /// Closes every pool; connections in use may finish.
     pub(super) fn close(&self) {
         for (_, pool) in std::mem::take(&mut *lock(&self.map)) {
             pool.close();
+        }
+    }
+
+    /// Closes every pool; connections in use fail at their next statement.
+    pub(super) fn end(&self) {
+        for (_, pool) in std::mem::take(&mut *lock(&self.map)) {
+            pool.end();
         }
     }
 

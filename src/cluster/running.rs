@@ -184,7 +184,7 @@ impl Running {
             let _ = tokio::time::timeout_at(until, pool.drained()).await;
         }
         let in_use = pools.iter().map(|(_, pool)| pool.in_use()).sum();
-        self.pools.close();
+        self.pools.end();
         match in_use {
             0 => Ok(()),
             in_use => Err(Error::ShutdownTimeout { in_use }),

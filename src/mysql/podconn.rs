@@ -64,6 +64,8 @@ pub(crate) struct Session {
 ///   [`Error::Interrupted`] and is closed when dropped. No other user can get its rows.
 /// * An open transaction is rolled back, and session state is reset, before anybody else gets the
 ///   connection.
+/// * It may outlive its [`Cluster`](crate::Cluster), but not a
+///   [`shutdown`](crate::Cluster::shutdown): after that it fails with [`Error::Closed`].
 /// * Results handed out row by row (`*_iter`, `*_stream`) are the caller's to time once they have
 ///   begun.
 ///
@@ -228,6 +230,9 @@ impl Session {
     fn check(&self) -> Result<(), Error> {
         if self.cut_off || self.lost {
             return Err(self.interrupted());
+        }
+        if self.lease.pool.has_ended() {
+            return Err(Error::Closed);
         }
         if self.lease.is_banned() {
             return Err(Error::Superseded {

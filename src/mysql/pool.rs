@@ -91,6 +91,7 @@ pub(crate) struct Pool {
     listed: AtomicBool,
     contested: AtomicBool,
     closed: AtomicBool,
+    ended: AtomicBool,
     history: Arc<History>,
     /// Told when this incarnation has proven to be its pod.
     confirmed: Box<dyn Fn(&Self) + Send + Sync>,
@@ -133,6 +134,7 @@ impl Pool {
             listed: AtomicBool::new(true),
             contested: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             history,
             confirmed: Box::new(confirmed),
         })
@@ -204,11 +206,22 @@ impl Pool {
         let _ = self.slots.acquire_many(all).await;
     }
 
-    /// Ends the pool: connections in use run no further statement.
+    /// Gives out no connection any more, also to those who wait; connections in use may finish, as
+    /// after [`Pool::retire`].
     pub(crate) fn close(&self) {
         self.retire();
         self.slots.close();
         self.fallback_slots.close();
+    }
+
+    /// As [`Pool::close`], and connections in use run no further statement.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.close();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Another incarnation has proven to be this pod: connections of this one must not run another
