@@ -70,6 +70,20 @@ impl<S> Shared<S> {
         self.changed.notify_waiters();
     }
 
+    /// Ends when the balancer is closed.
+    async fn closing(&self) {
+        loop {
+            // Registered before the flag is read, or a close in between would be lost.
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.closed.load(Ordering::Acquire) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     fn trouble(&self) {
         let hook = self.trouble.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(hook) = hook.as_ref() {
@@ -181,7 +195,7 @@ impl<S> Balance<S> {
         endpoints.map(|e| e.vitals.report(now)).collect()
     }
 
-    /// Turns away every call from now on, also those that wait.
+    /// Turns away every call from now on, also those that wait, for an endpoint or on one.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.changed.notify_waiters();
@@ -402,7 +416,13 @@ where
                 let vitals = Arc::clone(&endpoint.vitals);
                 let call = call_ready(endpoint.service.clone(), request.clone());
                 drop(endpoint);
-                let error = match tokio::time::timeout_at(deadline, call).await {
+                let served = tokio::select! {
+                    // A call that is served at once never looks further.
+                    biased;
+                    served = tokio::time::timeout_at(deadline, call) => served,
+                    () = shared.closing() => return Err(BalanceError::Closed),
+                };
+                let error = match served {
                     Ok(Ok(response)) => {
                         vitals.succeeded();
                         return Ok(Balanced { response, guard });
