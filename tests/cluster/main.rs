@@ -8,6 +8,7 @@
 mod discovery_trouble;
 mod double;
 mod failover;
+mod lifecycle;
 mod refusals;
 mod routing;
 mod secrets;
