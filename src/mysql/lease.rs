@@ -11,12 +11,13 @@ use mysql_async::prelude::Queryable;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 /// A connection that cannot be cleaned within this time is closed instead.
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long what is left of a stream may take to read before the connection is given up.
-pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A checkout's hold on its pool.
 pub(crate) struct Lease {
@@ -141,7 +142,7 @@ pub(crate) async fn clean(mut raw: Raw, lease: Lease, cleaning: Cleaning) {
 
 /// Returns whether the connection may be used again.
 async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async::Result<bool> {
-    if cleaning.drain && !drained(raw).await {
+    if cleaning.drain && !drained(raw, None).await {
         return Ok(false);
     }
     let conn = raw.get()?;
@@ -164,12 +165,14 @@ async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async:
 
 /// Reads whatever is left on the connection, and proves that nothing is: only an answer to *this*
 /// question carries its number. (A ping proves less: the end of another result looks like its
-/// answer.)
-pub(super) async fn drained(raw: &mut Raw) -> bool {
+/// answer.) It takes no longer than until `deadline`, nor than [`DRAIN_TIMEOUT`].
+pub(super) async fn drained(raw: &mut Raw, deadline: Option<Instant>) -> bool {
+    let latest = Instant::now() + DRAIN_TIMEOUT;
+    let until = deadline.map_or(latest, |deadline| deadline.min(latest));
     let nonce: u64 = rand::random();
     let Ok(conn) = raw.get() else { return false };
     let answer = conn.query_first::<mysql_async::Row, _>(format!("SELECT {nonce}"));
-    match tokio::time::timeout(DRAIN_TIMEOUT, answer).await {
+    match tokio::time::timeout_at(until, answer).await {
         Ok(Ok(Some(row))) => row.get_opt::<u64, _>(0) == Some(Ok(nonce)),
         _ => false,
     }

@@ -174,7 +174,7 @@ impl PodConn {
         self.session.check()?;
         if self.session.streaming {
             self.session.cut_off = true;
-            if !drained(&mut self.raw).await {
+            if !drained(&mut self.raw, self.session.deadline()).await {
                 return Err(self.session.interrupted());
             }
             self.session.cut_off = false;

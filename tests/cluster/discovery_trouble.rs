@@ -20,7 +20,7 @@ async fn world(replicas: u32) -> World {
     let stage = Stage::start(replicas).await.unwrap();
     let (min, max) = (Duration::from_millis(20), Duration::from_millis(50));
     let config = stage.config().with_refresh(min, max);
-    World::on_config(stage, config).await
+    World::with(stage, config).await
 }
 
 /// Two readers and two writers that stop at the first error.
@@ -206,7 +206,7 @@ async fn writes_find_a_moved_primary_through_answers_old_and_new_in_turn() {
         .config()
         .with_refresh(Duration::from_millis(20), Duration::from_millis(50))
         .with_idle_ping_after(Duration::ZERO);
-    let world = World::on_config(stage, config).await;
+    let world = World::with(stage, config).await;
     let (stage, cluster) = (&world.stage, &world.cluster);
     world.insert(0).await.unwrap();
     stage.dns.freeze();
@@ -230,7 +230,7 @@ async fn a_pod_that_is_not_ready_gets_no_new_work_keeps_what_it_has_and_comes_ba
         .config()
         .with_refresh(min, max)
         .with_grace(Duration::from_millis(500));
-    let world = World::on_config(stage, config).await;
+    let world = World::with(stage, config).await;
     let (stage, cluster) = (&world.stage, &world.cluster);
     let mut held = cluster.replicas().conn().await.unwrap();
     while held.pod().name() != "mysql-2" {
@@ -276,7 +276,7 @@ async fn writes_go_on_when_dns_forgets_ordinal_0_even_beyond_the_grace_period() 
     let (min, max) = (Duration::from_millis(20), Duration::from_millis(50));
     let grace = Duration::from_millis(300);
     let config = stage.config().with_refresh(min, max).with_grace(grace);
-    let world = World::on_config(stage, config).await;
+    let world = World::with(stage, config).await;
     let (stage, cluster) = (&world.stage, &world.cluster);
     let mut roots = roots(stage).await;
     warm_up(cluster).await;

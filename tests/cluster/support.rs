@@ -10,6 +10,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
+/// How long anything asynchronous may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A stage with a table to write to, and a cluster connected to it.
 pub(crate) struct World {
     pub(crate) stage: Stage,
@@ -24,19 +27,16 @@ impl World {
 
     pub(crate) async fn on(stage: Stage) -> Self {
         let config = stage.config();
-        Self::on_config(stage, config).await
+        Self::with(stage, config).await
     }
 
-    pub(crate) async fn on_config(stage: Stage, config: Config) -> Self {
+    /// With options of the test's own.
+    pub(crate) async fn with(stage: Stage, config: Config) -> Self {
         let cluster = Cluster::builder(config).connect().await.unwrap();
         let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
         let created = cluster.primary().query_drop(create).await;
         created.unwrap_or_else(|error| panic!("{error}: {:#?}", cluster.status()));
-        stage
-            .lab
-            .wait_for_replication(std::time::Duration::from_secs(10))
-            .await
-            .unwrap();
+        stage.lab.wait_for_replication(PATIENCE).await.unwrap();
         Self { stage, cluster }
     }
 
@@ -55,6 +55,36 @@ impl World {
             .unwrap();
         rows.into_iter().collect()
     }
+}
+
+/// Waits until `holds` does; for effects that take place in the background.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let held = tokio::time::timeout(PATIENCE, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    assert!(held.await.is_ok(), "not within {PATIENCE:?}: {what}");
+}
+
+/// Waits until nothing is in use, and takes every connection that a pod may have at once: a slot
+/// that leaked, or a wake-up that was lost, shows here.
+pub(crate) async fn all_slots_are_back(cluster: &Cluster, max_connections: usize) {
+    eventually("every connection is back", || {
+        let pods = cluster.status().pods;
+        pods.iter()
+            .all(|pod| pod.connections_in_use == 0 && pod.in_flight == 0)
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..max_connections {
+        held.push(cluster.primary().conn().await.unwrap());
+    }
+    let pods = cluster.status().pods;
+    let primary = pods.iter().find(|pod| pod.read_only == Some(false));
+    let primary = primary.unwrap();
+    assert_eq!(primary.connections_in_use, max_connections);
+    assert_eq!(primary.in_flight, max_connections);
 }
 
 pub(crate) async fn insert(cluster: &Cluster, id: u64) -> Result<(), Error> {
