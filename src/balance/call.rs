@@ -11,8 +11,12 @@ use super::pick::{Candidate, Pick, pick};
 use super::service::{Balanced, Shared};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::time::Instant;
 use tower::Service;
+
+/// The longest pause (full jitter) of a call before it asks an endpoint that failed it twice.
+const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 
 /// An endpoint that did not serve this very call.
 pub(super) struct Tried {
@@ -25,6 +29,8 @@ pub(super) enum Choice<S> {
     Use {
         endpoint: Arc<Endpoint<S>>,
         guard: Guard,
+        /// The call will have to wait there.
+        full: bool,
     },
     Wait(Option<Instant>),
 }
@@ -34,7 +40,11 @@ impl<S> Shared<S> {
         let snapshot = self.snapshot.load();
         let candidates = snapshot.endpoints.iter().map(|endpoint| {
             let vitals = &endpoint.vitals;
-            let mut availability = vitals.availability(Instant::now);
+            let mut availability = match vitals.availability(Instant::now) {
+                // A probe is started for it in the next round, which must come at once.
+                Availability::ProbeDue => Availability::Ejected(Instant::now()),
+                availability => availability,
+            };
             let mut seen = false;
             for entry in tried.iter().filter(|t| Arc::ptr_eq(&t.vitals, vitals)) {
                 match entry.not_before {
@@ -55,8 +65,13 @@ impl<S> Shared<S> {
         match pick(candidates, rand::random()) {
             Pick::Use(index) => {
                 let endpoint = Arc::clone(&snapshot.endpoints[index]);
+                let full = request.eligible(&endpoint.service) == Eligibility::Full;
                 let guard = endpoint.vitals.admit();
-                Choice::Use { endpoint, guard }
+                Choice::Use {
+                    endpoint,
+                    guard,
+                    full,
+                }
             }
             Pick::Wait(until) => Choice::Wait(until),
         }
@@ -154,11 +169,11 @@ impl<S> Shared<S> {
 struct Place<S>(Arc<Shared<S>>);
 
 impl<S> Place<S> {
-    fn take(shared: &Arc<Shared<S>>) -> Result<Self, usize> {
+    fn take<E>(shared: &Arc<Shared<S>>) -> Result<Self, BalanceError<E>> {
         let waiting = shared.waiting.fetch_add(1, Ordering::Relaxed);
         let place = Self(Arc::clone(shared));
         if waiting >= shared.config.max_waiters {
-            return Err(waiting);
+            return Err(BalanceError::QueueFull { waiting });
         }
         Ok(place)
     }
@@ -210,8 +225,16 @@ where
         }
         shared.probe(&request);
         match shared.choose(&request, &tried) {
-            Choice::Use { endpoint, guard } => {
-                place = None;
+            Choice::Use {
+                endpoint,
+                guard,
+                full,
+            } => {
+                if !full {
+                    place = None;
+                } else if place.is_none() {
+                    place = Some(Place::take(&shared)?);
+                }
                 let vitals = Arc::clone(&endpoint.vitals);
                 let call = call_ready(endpoint.service.clone(), request.clone());
                 drop(endpoint);
@@ -237,7 +260,12 @@ where
                     Class::Fatal => return Err(BalanceError::Endpoint(error)),
                     Class::Failure => {
                         vitals.failed(error.to_string());
-                        None
+                        // The first time another endpoint may do; a second failure in one call
+                        // means that there is none, and trying without a pause would storm it.
+                        let again = tried
+                            .iter()
+                            .any(|entry| Arc::ptr_eq(&entry.vitals, &vitals));
+                        again.then(|| Instant::now() + REPEAT_PAUSE.mul_f64(rand::random()))
                     }
                     Class::Overloaded => {
                         vitals.condemn(error.to_string());
@@ -256,8 +284,7 @@ where
             Choice::Wait(until) => {
                 shared.trouble();
                 if place.is_none() {
-                    let taken = Place::take(&shared);
-                    place = Some(taken.map_err(|waiting| BalanceError::QueueFull { waiting })?);
+                    place = Some(Place::take(&shared)?);
                 }
                 let until = until.map_or(deadline, |until| until.min(deadline));
                 // Either way the loop looks again; a timeout here is no error.

@@ -194,7 +194,9 @@ impl<S> Balance<S> {
         S: Clone,
     {
         match self.shared.choose(request, &[]) {
-            Choice::Use { endpoint, guard } => Some((endpoint.service.clone(), guard)),
+            Choice::Use {
+                endpoint, guard, ..
+            } => Some((endpoint.service.clone(), guard)),
             Choice::Wait(_) => None,
         }
     }

@@ -3,12 +3,13 @@
 //! Owns the slot, the count in the balancer, and the cleaning. It must never put a connection back
 //! whose last user's state may still be visible, and must never wait without a deadline.
 
-use super::connect::{Raw, Role};
+use super::connect::{Dialler, Raw, SessionKind};
 use super::pool::Pool;
 use crate::balance::Guard;
 use crate::config::Reset;
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -29,25 +30,22 @@ pub(crate) struct Lease {
     pub(crate) guard: Option<Guard>,
     pub(crate) generation: u64,
     pub(crate) era: u64,
+    pub(crate) kind: SessionKind,
     pub(crate) has_init_connect: bool,
 }
 
 impl Lease {
-    pub(crate) fn new(
-        pool: Arc<Pool>,
-        slot: OwnedSemaphorePermit,
-        generation: u64,
-        era: u64,
-        has_init_connect: bool,
-    ) -> Self {
+    /// Of the pool's present generation and era.
+    pub(crate) fn new(pool: Arc<Pool>, slot: OwnedSemaphorePermit, kind: SessionKind) -> Self {
         Self {
-            pool,
             slot: Some(slot),
             fallback: None,
             guard: None,
-            generation,
-            era,
-            has_init_connect,
+            generation: pool.generation.load(Ordering::Acquire),
+            era: pool.era.load(Ordering::Acquire),
+            kind,
+            has_init_connect: false,
+            pool,
         }
     }
 
@@ -60,16 +58,20 @@ impl Lease {
             guard: self.guard.take(),
             generation: self.generation,
             era: self.era,
+            kind: self.kind,
             has_init_connect: self.has_init_connect,
         }
     }
 
-    pub(crate) fn is_banned(&self) -> bool {
-        self.pool.is_banned(self.era)
-    }
-
-    pub(crate) fn is_read_only_session(&self) -> bool {
-        self.pool.dialler.role == Role::Replica
+    /// Keeps the slot taken for a while although no connection is behind it: the server has no
+    /// room for as many as we would make.
+    pub(crate) fn hold_slot_for(&mut self, pause: Duration) {
+        if let Some(slot) = self.slot.take() {
+            self.pool.handle.spawn(async move {
+                tokio::time::sleep(pause).await;
+                drop(slot);
+            });
+        }
     }
 
     /// The connection broke; counted once per event, however many connections it cut.
@@ -145,20 +147,36 @@ async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async:
     if cleaning.drain && !drained(raw, None).await {
         return Ok(false);
     }
-    let conn = raw.get()?;
     if cleaning.trace == Trace::Session {
-        // A reset would not run `init_connect` again; a new connection does.
-        if lease.has_init_connect || !conn.reset().await? {
-            return Ok(false);
-        }
-        conn.query_drop(lease.pool.dialler.setup()).await?;
-        return Ok(true);
+        return reset(raw, lease).await;
     }
+    let conn = raw.get()?;
     if cleaning.rollback {
         conn.query_drop("ROLLBACK").await?;
     }
     if cleaning.trace == Trace::InsertId {
         conn.query_drop("DO LAST_INSERT_ID(0)").await?;
+    }
+    Ok(true)
+}
+
+/// Resets the session and restores what a reset does not: neither `init_connect`, nor the database,
+/// nor (on MySQL) the character set.
+async fn reset(raw: &mut Raw, lease: &Lease) -> mysql_async::Result<bool> {
+    let conn = raw.get()?;
+    if lease.has_init_connect || !conn.reset().await? {
+        return Ok(false);
+    }
+    let setup = Dialler::setup(lease.kind);
+    let home = conn.opts().db_name().map(|name| name.replace('`', "``"));
+    match home {
+        Some(home) => conn.query_drop(format!("{setup}; USE `{home}`")).await?,
+        None => {
+            conn.query_drop(setup).await?;
+            let database: Option<Option<String>> = conn.query_first("SELECT DATABASE()").await?;
+            // Nothing can unselect a database.
+            return Ok(database.flatten().is_none());
+        }
     }
     Ok(true)
 }

@@ -7,7 +7,6 @@ use headless_mysql::mysql_async::prelude::Queryable;
 use headless_mysql::testkit::dns::Fault;
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
-use std::error::Error as _;
 use std::fmt::Debug;
 use std::io::Write;
 use std::sync::{Arc, Mutex};

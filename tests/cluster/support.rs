@@ -57,20 +57,10 @@ impl World {
     }
 }
 
-/// Waits until `holds` does; for effects that take place in the background.
-pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let held = tokio::time::timeout(PATIENCE, async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    });
-    assert!(held.await.is_ok(), "not within {PATIENCE:?}: {what}");
-}
-
 /// Waits until nothing is in use, and takes every connection that a pod may have at once: a slot
 /// that leaked, or a wake-up that was lost, shows here.
 pub(crate) async fn all_slots_are_back(cluster: &Cluster, max_connections: usize) {
-    eventually("every connection is back", || {
+    eventually("every connection is back", async || {
         let pods = cluster.status().pods;
         pods.iter()
             .all(|pod| pod.connections_in_use == 0 && pod.in_flight == 0)
@@ -117,7 +107,7 @@ pub(crate) async fn forward_to(stage: &Stage, ordinal: u32) -> IpAddr {
 
 /// Waits until `holds` says so, or fails with what was waited for.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(15);
+    let give_up = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(Instant::now() < give_up, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
