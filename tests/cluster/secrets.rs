@@ -145,9 +145,9 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
         format!("mysql://app:{PASSWORD}%zz@mysql"),
         format!("mysql://app:{PASSWORD}/@mysql"),
         format!("mysql:app:{PASSWORD}@mysql"),
-        format!("{PASSWORD}"),
+        PASSWORD.to_owned(),
         format!("mysql://app:{PASSWORD}@mysql:port"),
-        format!("mysql://app:{PASSWORD}@mysql?verify={}", "x"),
+        format!("mysql://app:{PASSWORD}@mysql?verify=x"),
         format!("mysql://app@mysql?password={PASSWORD}"),
     ] {
         seen.show_error(&Cluster::lazy(url).unwrap_err());
