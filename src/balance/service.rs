@@ -180,7 +180,7 @@ impl<S> Balance<S> {
         endpoints.map(|e| e.vitals.report(now)).collect()
     }
 
-    /// Turns away every call from now on, also those that wait.
+    /// Turns away every call from now on, also those that wait, for an endpoint or on one.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.changed.notify_waiters();

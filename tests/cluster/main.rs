@@ -9,6 +9,7 @@ mod cutoff;
 mod discovery_trouble;
 mod double;
 mod failover;
+mod lifecycle;
 mod refusals;
 mod replicas_route;
 mod routing;
