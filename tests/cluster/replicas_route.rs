@@ -42,12 +42,13 @@ async fn a_statement_that_is_not_plainly_a_read_is_not_run_again_when_its_connec
     let mut running = None;
     eventually("the procedure runs somewhere", async || {
         for (ordinal, admin) in &mut admins {
-            let asleep = "SELECT COUNT(*) FROM information_schema.processlist \
-                          WHERE user = 'app' AND info LIKE '%SLEEP%'";
-            if admin.query_first(asleep).await.unwrap() == Some(1) {
+            let busy = "SELECT COUNT(*) FROM information_schema.processlist \
+                          WHERE user = 'app' AND command = 'Query'";
+            if admin.query_first(busy).await.unwrap() == Some(1) {
                 running = Some(*ordinal);
             }
         }
+        assert!(!call.is_finished(), "the call has ended");
         running.is_some()
     })
     .await;
