@@ -180,6 +180,15 @@ fn lock(map: &Mutex<Map>) -> MutexGuard<'_, Map> {
     map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Turns waiting calls away when the task is gone, however it went: with its runtime, for one.
+struct CloseOnDrop(Balance<PodPool>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Follows the topology until discovery is gone.
 pub(super) async fn reconcile(
     mut topologies: watch::Receiver<Arc<Topology>>,
@@ -187,6 +196,7 @@ pub(super) async fn reconcile(
     changes: Changes,
     balance: Balance<PodPool>,
 ) {
+    let balance = CloseOnDrop(balance);
     let mut prune = tokio::time::interval(PRUNE_INTERVAL);
     prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // The first answer may have come before this task subscribed.
@@ -200,7 +210,7 @@ pub(super) async fn reconcile(
                 let topology = Arc::clone(&topologies.borrow_and_update());
                 pools.apply(&topology, &changes);
                 // Whether an endpoint is listed may have changed without any change of the set.
-                balance.wake();
+                balance.0.wake();
             }
             _ = prune.tick() => {
                 for (_, pool) in pools.all() {

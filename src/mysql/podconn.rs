@@ -70,6 +70,8 @@ pub(crate) struct Session {
 ///   [`Error::Interrupted`] and is closed when dropped. No other user can get its rows.
 /// * An open transaction is rolled back, and session state is reset, before anybody else gets the
 ///   connection.
+/// * It may outlive its [`Cluster`](crate::Cluster), but not a
+///   [`shutdown`](crate::Cluster::shutdown): after that it fails with [`Error::Closed`].
 /// * Results handed out row by row (`*_iter`, `*_stream`) are the caller's to time once they have
 ///   begun.
 ///
@@ -177,6 +179,10 @@ impl PodConn {
     /// To be called before every operation: refuses if the connection's state is not known, and
     /// reads what a stream left behind. Nothing is sent for the operation yet.
     pub(crate) async fn ready(&mut self) -> Result<(), Error> {
+        // Deadlines are timers, and these panic where there is no runtime.
+        if !in_runtime() {
+            return Err(Error::RuntimeGone);
+        }
         self.session.check()?;
         // The driver closes the connection on its own on some errors, also of the caller's making.
         if self.raw.peek().is_none_or(Conn::is_disconnected) {
@@ -224,6 +230,11 @@ impl PodConn {
     pub(crate) fn split(&mut self) -> mysql_async::Result<(&mut Conn, &mut Session)> {
         Ok((self.raw.get()?, &mut self.session))
     }
+}
+
+/// Whether the caller runs in a tokio runtime. A task is asked for first: the handle is counted.
+pub(crate) fn in_runtime() -> bool {
+    tokio::task::try_id().is_some() || tokio::runtime::Handle::try_current().is_ok()
 }
 
 impl Session {

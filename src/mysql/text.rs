@@ -125,7 +125,8 @@ mod tests {
         for (text, leaves) in [("SELECT 1", false), ("SET @a = 1", true)] {
             assert_eq!(text.leaves_trace(verdicts), leaves);
             assert_eq!(text.to_owned().leaves_trace(verdicts), leaves);
-            assert_eq!((&text.to_owned()).leaves_trace(verdicts), leaves);
+            let owned = &text.to_owned();
+            assert_eq!(owned.leaves_trace(verdicts), leaves);
             assert_eq!(text.as_bytes().leaves_trace(verdicts), leaves);
             assert_eq!(Box::<str>::from(text).leaves_trace(verdicts), leaves);
             assert_eq!(Cow::Borrowed(text).leaves_trace(verdicts), leaves);
