@@ -3,7 +3,7 @@
 //! Owns the slot, the count in the balancer, and the cleaning. It must never put a connection back
 //! whose last user's state may still be visible, and must never wait without a deadline.
 
-use super::connect::{Raw, Role};
+use super::connect::{Origin, Raw, Role, last_row};
 use super::pool::Pool;
 use crate::balance::Guard;
 use crate::config::Reset;
@@ -29,7 +29,7 @@ pub(crate) struct Lease {
     pub(crate) guard: Option<Guard>,
     pub(crate) generation: u64,
     pub(crate) era: u64,
-    pub(crate) has_init_connect: bool,
+    pub(crate) origin: Arc<Origin>,
 }
 
 impl Lease {
@@ -38,7 +38,7 @@ impl Lease {
         slot: OwnedSemaphorePermit,
         generation: u64,
         era: u64,
-        has_init_connect: bool,
+        origin: Arc<Origin>,
     ) -> Self {
         Self {
             pool,
@@ -47,7 +47,7 @@ impl Lease {
             guard: None,
             generation,
             era,
-            has_init_connect,
+            origin,
         }
     }
 
@@ -60,7 +60,7 @@ impl Lease {
             guard: self.guard.take(),
             generation: self.generation,
             era: self.era,
-            has_init_connect: self.has_init_connect,
+            origin: Arc::clone(&self.origin),
         }
     }
 
@@ -93,7 +93,7 @@ impl Lease {
 pub(crate) enum Trace {
     #[default]
     Nothing,
-    /// Only the last insert id.
+    /// Only what statements tell of themselves: the last insert id and the warnings.
     InsertId,
     /// Anything: variables, temporary tables, locks.
     Session,
@@ -148,11 +148,13 @@ async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async:
     let conn = raw.get()?;
     if cleaning.trace == Trace::Session {
         // A reset would not run `init_connect` again; a new connection does.
-        if lease.has_init_connect || !conn.reset().await? {
+        if lease.origin.has_init_connect || !conn.reset().await? {
             return Ok(false);
         }
-        conn.query_drop(lease.pool.dialler.setup()).await?;
-        return Ok(true);
+        let setup = lease.pool.dialler.setup_again(conn);
+        let home = last_row(&mut conn.query_iter(setup).await?).await?;
+        let home: Option<String> = home.and_then(|row| row.get_opt(0)?.ok());
+        return Ok(home.as_ref() == Some(&lease.origin.home));
     }
     if cleaning.rollback {
         conn.query_drop("ROLLBACK").await?;

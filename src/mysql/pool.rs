@@ -17,7 +17,7 @@
 //! * `banned_era`: connections up to it fail at their next statement, because another incarnation
 //!   has proven to be the pod now.
 
-use super::connect::{Dialler, Facts, Raw, Role};
+use super::connect::{Dialler, Facts, Origin, Raw, Role};
 use super::lease::Lease;
 use super::podconn::PodConn;
 use super::position::History;
@@ -56,7 +56,7 @@ struct Idle {
     since: Instant,
     generation: u64,
     era: u64,
-    has_init_connect: bool,
+    origin: Arc<Origin>,
 }
 
 #[derive(Default)]
@@ -285,7 +285,7 @@ impl Pool {
             since: Instant::now(),
             generation: lease.generation,
             era: lease.era,
-            has_init_connect: lease.has_init_connect,
+            origin: Arc::clone(&lease.origin),
         });
         self.idle_count.store(state.idle.len(), Ordering::Relaxed);
     }
@@ -385,13 +385,7 @@ impl Pool {
                     }
                 }
             }
-            let lease = Lease::new(
-                Arc::clone(self),
-                slot,
-                generation,
-                idle.era,
-                idle.has_init_connect,
-            );
+            let lease = Lease::new(Arc::clone(self), slot, generation, idle.era, idle.origin);
             return Ok(Reused::Connection(Box::new(PodConn::new(idle.raw, lease))));
         }
         Ok(Reused::None(slot))
@@ -453,13 +447,7 @@ impl Pool {
             })?;
         }
         (self.confirmed)(self);
-        let lease = Lease::new(
-            Arc::clone(self),
-            slot,
-            generation,
-            era,
-            facts.has_init_connect,
-        );
+        let lease = Lease::new(Arc::clone(self), slot, generation, era, facts.origin);
         Ok(PodConn::new(raw, lease))
     }
 
