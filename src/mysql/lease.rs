@@ -90,7 +90,7 @@ impl Lease {
 
 /// What a session may still hold of its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) enum Trace {
+pub enum Trace {
     #[default]
     Nothing,
     /// Only what statements tell of themselves: the last insert id and the warnings.
@@ -124,6 +124,10 @@ impl Cleaning {
         self
     }
 }
+
+/// Ends what [`Trace::InsertId`] stands for. MariaDB keeps the warnings of the last statement until
+/// one comes that reads a table, so there is one.
+const FORGET: &str = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS nothing";
 
 /// Cleans the connection and puts it back, or closes it.
 pub(crate) async fn clean(mut raw: Raw, lease: Lease, cleaning: Cleaning) {
@@ -160,7 +164,7 @@ async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async:
         conn.query_drop("ROLLBACK").await?;
     }
     if cleaning.trace == Trace::InsertId {
-        conn.query_drop("DO LAST_INSERT_ID(0)").await?;
+        conn.query_drop(FORGET).await?;
     }
     Ok(true)
 }

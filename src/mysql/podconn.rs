@@ -8,8 +8,7 @@
 use super::connect::Raw;
 use super::fault::{Fault, fault, is_read_only};
 use super::lease::{Cleaning, Lease, Trace, clean, drained};
-use super::text::{SqlText, Verdicts};
-use super::trace::leaves_trace;
+use super::text::{SqlText, Verdicts, trace_of};
 use crate::balance::Guard;
 use crate::error::{Error, PodId};
 use mysql_async::Conn;
@@ -181,8 +180,8 @@ impl PodConn {
     pub(crate) async fn ready_for(&mut self, statement: &[u8]) -> Result<(), Error> {
         self.ready().await?;
         let session = &mut self.session;
-        if session.trace < Trace::Session && leaves_trace(statement) {
-            session.trace = Trace::Session;
+        if session.trace < Trace::Session {
+            session.trace = session.trace.max(trace_of(statement));
         }
         Ok(())
     }
@@ -191,8 +190,8 @@ impl PodConn {
     pub(crate) async fn ready_for_prepared<S: SqlText>(&mut self, stmt: &S) -> Result<(), Error> {
         self.ready().await?;
         let session = &mut self.session;
-        if session.trace < Trace::Session && stmt.leaves_trace(&mut session.verdicts) {
-            session.trace = Trace::Session;
+        if session.trace < Trace::Session {
+            session.trace = session.trace.max(stmt.trace(&mut session.verdicts));
         }
         Ok(())
     }
@@ -239,6 +238,7 @@ impl Session {
         self.trace = self.trace.max(Trace::InsertId);
     }
 
+    /// An insert id, or warnings.
     pub(crate) fn saw_insert_id(&mut self) {
         self.trace = self.trace.max(Trace::InsertId);
     }
@@ -282,6 +282,8 @@ impl Session {
             Fault::Refused => {
                 self.cut_off = false;
                 self.flags_unknown = true;
+                // Of the rows before the one that was refused, and the error itself.
+                self.saw_insert_id();
                 self.heed(&error);
                 Err(error)
             }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use futures_util::FutureExt;
 use mysql_async::prelude::{AsQuery, FromRow, Protocol, Queryable, StatementLike};
 use mysql_async::{
-    BinaryProtocol, Params, QueryResult, ResultSetStream, Row, Statement, TextProtocol,
+    BinaryProtocol, Conn, Params, QueryResult, ResultSetStream, Row, Statement, TextProtocol,
 };
 
 /// What the methods of `Queryable` return.
@@ -68,6 +68,11 @@ fn no_rows() -> mysql_async::Error {
     mysql_async::Error::Other("the statement returns no rows to stream".into())
 }
 
+/// Whether the last statement left what the next user could ask for.
+fn left_a_trace(conn: &Conn) -> bool {
+    conn.last_insert_id().is_some() || conn.get_warnings() > 0
+}
+
 impl PodConn {
     async fn text_fold<Q, T, U>(
         &mut self,
@@ -84,10 +89,10 @@ impl PodConn {
         let deadline = session.deadline();
         let operation = async {
             let folded = fold(conn.query_iter(query).await?, init, f).await?;
-            Ok((folded, conn.last_insert_id().is_some()))
+            Ok((folded, left_a_trace(conn)))
         };
-        let (folded, inserted) = session.run(deadline, operation).await?;
-        if inserted {
+        let (folded, left) = session.run(deadline, operation).await?;
+        if left {
             session.saw_insert_id();
         }
         Ok(folded)
@@ -109,10 +114,10 @@ impl PodConn {
         let deadline = session.deadline();
         let operation = async {
             let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
-            Ok((folded, conn.last_insert_id().is_some()))
+            Ok((folded, left_a_trace(conn)))
         };
-        let (folded, inserted) = session.run(deadline, operation).await?;
-        if inserted {
+        let (folded, left) = session.run(deadline, operation).await?;
+        if left {
             session.saw_insert_id();
         }
         Ok(folded)
