@@ -45,6 +45,8 @@ pub(crate) struct Session {
     cut_off: bool,
     /// The connection is gone.
     lost: bool,
+    /// Its user has run something; until then the driver still tells of the last user's statement.
+    used: bool,
     /// A result or stream was handed out that may not have been read to its end.
     streaming: bool,
     /// A statement failed, so that the status flags of the last one are missing.
@@ -94,6 +96,7 @@ impl PodConn {
                 },
                 cut_off: false,
                 lost: false,
+                used: false,
                 streaming: false,
                 flags_unknown: false,
                 rolled_back: None,
@@ -115,17 +118,22 @@ impl PodConn {
 
     /// Rows changed by the last statement.
     pub fn affected_rows(&self) -> u64 {
-        self.raw.peek().map_or(0, Conn::affected_rows)
+        self.own().map_or(0, Conn::affected_rows)
     }
 
     /// The id the last statement generated, if it did.
     pub fn last_insert_id(&self) -> Option<u64> {
-        self.raw.peek().and_then(Conn::last_insert_id)
+        self.own().and_then(Conn::last_insert_id)
     }
 
     /// How many warnings the last statement gave.
     pub fn warnings(&self) -> u16 {
-        self.raw.peek().map_or(0, Conn::get_warnings)
+        self.own().map_or(0, Conn::get_warnings)
+    }
+
+    /// The connection, once the last statement on it is its user's own.
+    fn own(&self) -> Option<&Conn> {
+        self.raw.peek().filter(|_| self.session.used)
     }
 
     /// From now on each operation may take this long. `None`: as long as it takes.
@@ -144,6 +152,7 @@ impl PodConn {
         self.session.check()?;
         self.session.trace = Trace::Session;
         self.session.streaming = true;
+        self.session.used = true;
         self.raw.get().map_err(Error::from)
     }
 
@@ -254,6 +263,7 @@ impl Session {
     ) -> mysql_async::Result<T> {
         let started = Instant::now();
         self.cut_off = true;
+        self.used = true;
         let result = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, operation).await,
             None => Ok(operation.await),
