@@ -2,5 +2,5 @@
 
 mod cutoff;
 mod routing;
-
+mod session;
 mod support;
