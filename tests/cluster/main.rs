@@ -14,5 +14,6 @@ mod refusals;
 mod replicas_route;
 mod routing;
 mod secrets;
+mod session;
 mod support;
 mod transactions;
