@@ -15,5 +15,6 @@ mod refusals;
 mod replicas_route;
 mod routing;
 mod secrets;
+mod session;
 mod support;
 mod transactions;
