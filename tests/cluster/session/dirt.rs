@@ -1,5 +1,8 @@
 //! What a user can leave in a session, and how to see whether it is there.
 
+use crate::support::SERVER;
+use headless_mysql::testkit::lab::ServerKind;
+
 /// Something to leave in a session.
 pub(super) struct Dirt {
     pub(super) name: &'static str,
@@ -35,10 +38,21 @@ pub(super) const PREPARATION: &[&str] = &[
     "CREATE TABLE app.numbered (id BIGINT AUTO_INCREMENT PRIMARY KEY, k INT UNIQUE)",
     "INSERT INTO app.numbered (id, k) VALUES (1000, 1)",
     "CREATE TABLE app.held (id INT)",
-    "CREATE SEQUENCE app.tickets",
 ];
 
-pub(super) const DIRT: &[Dirt] = &[
+/// MySQL has none.
+pub(super) const SEQUENCE: &str = "CREATE SEQUENCE app.tickets";
+
+/// What can be left in a session of this crate's servers.
+pub(super) fn all() -> impl Iterator<Item = &'static Dirt> {
+    let more = match SERVER {
+        ServerKind::MySql => &[],
+        _ => MARIADBS,
+    };
+    DIRT.iter().chain(more)
+}
+
+const DIRT: &[Dirt] = &[
     dirt("a user variable", &["SET @dirt = 7"], "SELECT @dirt"),
     dirt(
         "a user variable of a query",
@@ -146,11 +160,6 @@ pub(super) const DIRT: &[Dirt] = &[
         "SELECT LAST_INSERT_ID() > 0",
     ),
     dirt(
-        "an insert id of an INSERT that returns rows",
-        &["INSERT INTO numbered (k) VALUES (NULL) RETURNING id"],
-        "SELECT LAST_INSERT_ID() > 0",
-    ),
-    dirt(
         "an insert id that was chosen",
         &["SELECT LAST_INSERT_ID(77)"],
         "SELECT LAST_INSERT_ID()",
@@ -162,17 +171,7 @@ pub(super) const DIRT: &[Dirt] = &[
         fails: true,
         costs_the_connection: false,
     },
-    dirt(
-        "a number of a sequence",
-        &["SELECT NEXTVAL(tickets)"],
-        "SELECT LASTVAL(tickets) > 0",
-    ),
     dirt("an XA transaction", &["XA START 'dirt'"], "XA END 'dirt'"),
-    dirt(
-        "a warning in front of another statement",
-        &["SELECT CAST('dirt' AS SIGNED)", "SELECT 1"],
-        "SHOW WARNINGS",
-    ),
     dirt(
         "a warning",
         &["SELECT CAST('dirt' AS SIGNED)"],
@@ -185,4 +184,24 @@ pub(super) const DIRT: &[Dirt] = &[
         fails: true,
         costs_the_connection: false,
     },
+];
+
+/// By what MySQL does not know.
+const MARIADBS: &[Dirt] = &[
+    dirt(
+        "an insert id of an INSERT that returns rows",
+        &["INSERT INTO numbered (k) VALUES (NULL) RETURNING id"],
+        "SELECT LAST_INSERT_ID() > 0",
+    ),
+    dirt(
+        "a number of a sequence",
+        &["SELECT NEXTVAL(tickets)"],
+        "SELECT LASTVAL(tickets) > 0",
+    ),
+    // On MySQL the second statement forgets it.
+    dirt(
+        "a warning in front of another statement",
+        &["SELECT CAST('dirt' AS SIGNED)", "SELECT 1"],
+        "SHOW WARNINGS",
+    ),
 ];

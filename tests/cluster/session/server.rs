@@ -1,10 +1,10 @@
 //! Servers and options on which the cleaning depends, and sessions that need none.
 
-use super::dirt::DIRT;
+use super::dirt;
 use super::{Way, connection_id, look, next_user_sees, plain_world, world};
-use crate::support::all_slots_are_back;
+use crate::support::{all_slots_are_back, lab};
 use headless_mysql::config::Reset;
-use headless_mysql::testkit::lab::{Lab, LabBuilder, Nodes};
+use headless_mysql::testkit::lab::{LabBuilder, Nodes};
 use headless_mysql::{Cluster, Config, Error, PodConn};
 use mysql_async::prelude::Queryable;
 
@@ -19,7 +19,7 @@ async fn session_status(conn: &mut PodConn, name: &str) -> u64 {
 }
 
 fn server_with(option: &str) -> LabBuilder {
-    Lab::builder().replicas(1).server_option(Nodes::All, option)
+    lab().replicas(1).server_option(Nodes::All, option)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,6 +45,10 @@ async fn a_session_that_stays_clean_is_not_reset_and_keeps_its_prepared_statemen
     let mut conn = cluster.primary().conn().await.unwrap();
     assert_eq!(connection_id(&mut conn).await, id);
     let after = session_status(&mut conn, "Com_stmt_prepare").await;
+    println!(
+        "REPREP {}",
+        session_status(&mut conn, "Com_stmt_reprepare").await
+    );
     assert_eq!(after - before, 2, "one for each text");
     assert!(session_status(&mut conn, "Com_commit").await >= USES);
 }
@@ -66,9 +70,9 @@ async fn generic_code_over_prepared_statements_is_reset_since_its_text_is_not_kn
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_session_stays_read_only_after_a_reset() {
+    let world = plain_world().await;
     // A replica that would take writes, so that only the session forbids them.
-    let lab = Lab::builder().replicas(1).server_option(1, "--read-only=0");
-    let world = world(lab, |config| config).await;
+    world.stage.lab.set_read_only(1, false).await.unwrap();
     let replicas = || world.cluster.replicas();
     let writes_fail = async || {
         let mut conn = replicas().conn().await.unwrap();
@@ -166,7 +170,7 @@ async fn a_session_speaks_utf8mb4_on_a_latin1_server_also_after_a_reset() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_without_a_database_comes_back_without_one() {
-    let lab = Lab::builder().replicas(0);
+    let lab = lab().replicas(0);
     let world = world(lab, |config| config).await;
     let config = Config::new(world.stage.service(), world.stage.lab.user())
         .with_password(world.stage.lab.password())
@@ -190,7 +194,7 @@ async fn a_connection_without_a_database_comes_back_without_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_reset_always_every_use_ends_in_a_reset() {
-    let lab = Lab::builder().replicas(0);
+    let lab = lab().replicas(0);
     let world = world(lab, |config| config.with_reset(Reset::Always)).await;
     let cluster = &world.cluster;
     let mut conn = cluster.primary().conn().await.unwrap();
@@ -208,7 +212,7 @@ async fn with_reset_always_every_use_ends_in_a_reset() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_reset_always_what_a_trigger_leaves_is_gone_too() {
-    let lab = Lab::builder().replicas(0);
+    let lab = lab().replicas(0);
     let world = world(lab, |config| config.with_reset(Reset::Always)).await;
     let cluster = &world.cluster;
     let mut admin = world.stage.lab.admin(0).await.unwrap();
@@ -222,7 +226,7 @@ async fn with_reset_always_what_a_trigger_leaves_is_gone_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_reset_never_session_state_passes_on_but_no_transaction_does() {
-    let lab = Lab::builder().replicas(0);
+    let lab = lab().replicas(0);
     let world = world(lab, |config| config.with_reset(Reset::Never)).await;
     let cluster = &world.cluster;
     let mut conn = cluster.primary().conn().await.unwrap();
@@ -248,7 +252,7 @@ async fn nothing_left_on_a_replica_is_seen_by_the_next_reader() {
         "a user lock",
         "a warning",
     ] {
-        let dirt = DIRT.iter().find(|dirt| dirt.name == name).unwrap();
+        let dirt = dirt::all().find(|dirt| dirt.name == name).unwrap();
         let (clean, id) = next_user_sees(cluster.replicas(), dirt.probe).await;
         for way in [Way::Text, Way::Prepared, Way::DroppedTx] {
             let Some(left) = way.leave(cluster.replicas(), dirt).await else {
