@@ -45,11 +45,9 @@ async fn a_session_that_stays_clean_is_not_reset_and_keeps_its_prepared_statemen
     let mut conn = cluster.primary().conn().await.unwrap();
     assert_eq!(connection_id(&mut conn).await, id);
     let after = session_status(&mut conn, "Com_stmt_prepare").await;
-    println!(
-        "REPREP {}",
-        session_status(&mut conn, "Com_stmt_reprepare").await
-    );
-    assert_eq!(after - before, 2, "one for each text");
+    // MySQL prepares again by itself when it learns the parameters' types, and counts that too.
+    let again = session_status(&mut conn, "Com_stmt_reprepare").await;
+    assert_eq!(after - again - before, 2, "one for each text");
     assert!(session_status(&mut conn, "Com_commit").await >= USES);
 }
 
