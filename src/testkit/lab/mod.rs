@@ -49,13 +49,15 @@ use mysql_async::{Conn, OptsBuilder};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use address::Addresses;
+// The embedded pods have the same addresses and the same account.
+pub(super) use address::{Addresses, PORT};
 pub use builder::{LabBuilder, Nodes};
 pub use error::LabError;
 use node::{Node, Start, Tools};
 use process::Hostnames;
 use recipe::Recipe;
 pub use recipe::ServerKind;
+pub(super) use recipe::{DATABASE, PASSWORD, USER};
 use template::Template;
 
 /// A connection of the lab itself is there within this time or the server is not well.
