@@ -19,6 +19,7 @@
 //!            └── wait for a change ◀──────┘        all under the request's deadline
 //! ```
 
+mod call;
 mod eligible;
 mod endpoint;
 mod error;

@@ -40,11 +40,11 @@ fn rank(candidate: &Candidate) -> Option<u8> {
     }
     let rank = match candidate.eligibility {
         Eligibility::Yes => 0,
-        Eligibility::Full => 2,
-        Eligibility::Reserve => 4,
+        Eligibility::Full => 1,
+        Eligibility::Reserve => 2,
         Eligibility::No => return None,
     };
-    Some(rank + u8::from(candidate.tried))
+    Some(rank + if candidate.tried { 3 } else { 0 })
 }
 
 /// Picks among `candidates`; `random` is a fresh uniform number.
@@ -173,6 +173,9 @@ mod tests {
         let mut tried = ready(0);
         tried.tried = true;
         assert_eq!(pick_of(&[tried, ready(9)], 0), Pick::Use(1));
+        let mut reserve = ready(9);
+        reserve.eligibility = Eligibility::Reserve;
+        assert_eq!(pick_of(&[tried, reserve], 0), Pick::Use(1));
         assert_eq!(pick_of(&[tried], 0), Pick::Use(0));
     }
 

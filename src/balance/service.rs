@@ -1,14 +1,13 @@
-//! The balancer as a tower [`Service`]: pick, wait, try again, all inside the response future.
+//! The balancer as a tower [`Service`].
 //!
-//! Owns the life of one call. It must reserve nothing in `poll_ready` (a clone that is ready and
-//! idle would hold a database connection), and hold neither a lock nor a snapshot across an
-//! await.
+//! Owns the handle, its options and its end. It must reserve nothing in `poll_ready`: a clone that
+//! is ready and idle would hold a database connection.
 
-use super::eligible::{Class, Classify, Eligibility, Eligible};
-use super::endpoint::{Endpoint, Guard, Vitals};
+use super::call::{Choice, serve};
+use super::eligible::{Classify, Eligible};
+use super::endpoint::{Endpoint, Guard};
 use super::error::{BalanceError, EndpointReport};
-use super::health::{Availability, HealthConfig};
-use super::pick::{Candidate, Pick, pick};
+use super::health::HealthConfig;
 use super::snapshot::{Snapshot, drive};
 use arc_swap::ArcSwap;
 use std::fmt;
@@ -52,15 +51,15 @@ type Hook = Box<dyn Fn() + Send + Sync>;
 
 /// What all clones share.
 pub(crate) struct Shared<S> {
-    snapshot: ArcSwap<Snapshot<S>>,
+    pub(super) snapshot: ArcSwap<Snapshot<S>>,
     /// Told whenever a pick may come out differently.
     pub(super) changed: Arc<Notify>,
     pub(super) config: BalanceConfig,
-    waiting: AtomicUsize,
-    closed: AtomicBool,
+    pub(super) waiting: AtomicUsize,
+    pub(super) closed: AtomicBool,
     /// Told when an endpoint failed or none could be found: "resolve again now", without data.
     trouble: RwLock<Option<Hook>>,
-    handle: Handle,
+    pub(super) handle: Handle,
     driver: RwLock<Option<AbortHandle>>,
 }
 
@@ -70,7 +69,7 @@ impl<S> Shared<S> {
         self.changed.notify_waiters();
     }
 
-    fn trouble(&self) {
+    pub(super) fn trouble(&self) {
         let hook = self.trouble.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(hook) = hook.as_ref() {
             hook();
@@ -195,239 +194,25 @@ impl<S> Balance<S> {
         S: Clone,
     {
         match self.shared.choose(request, &[]) {
-            Choice::Use { endpoint, guard } => Some((endpoint.service.clone(), guard)),
+            Choice::Use {
+                endpoint, guard, ..
+            } => Some((endpoint.service.clone(), guard)),
             Choice::Wait(_) => None,
         }
-    }
-}
-
-/// An endpoint that did not serve this very call.
-struct Tried {
-    vitals: Arc<Vitals>,
-    /// Not to be asked again before this instant; `None`: only if nobody else is left.
-    not_before: Option<Instant>,
-}
-
-enum Choice<S> {
-    Use {
-        endpoint: Arc<Endpoint<S>>,
-        guard: Guard,
-    },
-    Wait(Option<Instant>),
-}
-
-impl<S> Shared<S> {
-    fn choose<R: Eligible<S>>(&self, request: &R, tried: &[Tried]) -> Choice<S> {
-        let snapshot = self.snapshot.load();
-        let candidates = snapshot.endpoints.iter().map(|endpoint| {
-            let vitals = &endpoint.vitals;
-            let mut availability = vitals.availability(Instant::now);
-            let mut seen = false;
-            for entry in tried.iter().filter(|t| Arc::ptr_eq(&t.vitals, vitals)) {
-                match entry.not_before {
-                    Some(until) if until > Instant::now() => {
-                        availability = Availability::Ejected(until);
-                    }
-                    Some(_) => {}
-                    None => seen = true,
-                }
-            }
-            Candidate {
-                eligibility: request.eligible(&endpoint.service),
-                availability,
-                load: vitals.load(),
-                tried: seen,
-            }
-        });
-        match pick(candidates, rand::random()) {
-            Pick::Use(index) => {
-                let endpoint = Arc::clone(&snapshot.endpoints[index]);
-                let guard = endpoint.vitals.admit();
-                Choice::Use { endpoint, guard }
-            }
-            Pick::Wait(until) => Choice::Wait(until),
-        }
-    }
-
-    /// Starts the probe of every endpoint that could serve `request` and whose ejection is over.
-    ///
-    /// A probe runs in a task of its own, so no caller waits for a dead endpoint while a living
-    /// one could serve it, and a caller that gives up does not end the probe.
-    fn probe<R>(self: &Arc<Self>, request: &R)
-    where
-        S: Service<R> + Clone + Send + Sync + 'static,
-        S::Error: Classify + Send,
-        S::Future: Send + 'static,
-        S::Response: Send,
-        R: Eligible<S> + Clone + Send + 'static,
-    {
-        let snapshot = self.snapshot.load();
-        for endpoint in &snapshot.endpoints {
-            if request.eligible(&endpoint.service) == Eligibility::No {
-                continue;
-            }
-            let Some(token) = endpoint.vitals.begin_probe() else {
-                continue;
-            };
-            let guard = endpoint.vitals.admit();
-            let call = call_ready(endpoint.service.clone(), request.clone());
-            let limit = self.config.checkout_timeout;
-            self.handle.spawn(async move {
-                match tokio::time::timeout(limit, call).await {
-                    Ok(Ok(response)) => {
-                        token.succeeded();
-                        drop(response);
-                    }
-                    Ok(Err(error)) => match error.class() {
-                        Class::Failure | Class::Overloaded => token.failed(error.to_string()),
-                        // It answered, so it is alive; whether it fits is not a health question.
-                        Class::Unfit(_) | Class::Fatal => token.succeeded(),
-                    },
-                    Err(_) => token.failed(format!("no answer to a probe within {limit:?}")),
-                }
-                drop(guard);
-            });
-        }
-    }
-
-    fn timed_out<R, E>(&self, request: &R, since: Instant, last: Option<E>) -> BalanceError<E>
-    where
-        R: Eligible<S>,
-    {
-        let now = Instant::now();
-        let snapshot = self.snapshot.load();
-        let endpoints = snapshot.endpoints.iter();
-        BalanceError::Timeout {
-            waited: now - since,
-            endpoints: endpoints
-                .filter(|e| request.eligible(&e.service) != Eligibility::No)
-                .map(|e| e.vitals.report(now))
-                .collect(),
-            last,
-        }
-    }
-}
-
-/// A place in the bounded queue of waiting calls; dropping it leaves the queue.
-struct Place<S>(Arc<Shared<S>>);
-
-impl<S> Place<S> {
-    fn take(shared: &Arc<Shared<S>>) -> Result<Self, usize> {
-        let waiting = shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Self(Arc::clone(shared));
-        if waiting >= shared.config.max_waiters {
-            return Err(waiting);
-        }
-        Ok(place)
-    }
-}
-
-impl<S> Drop for Place<S> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// What a served call yields: the endpoint's response and the guard that counts it.
 #[derive(Debug)]
 pub struct Balanced<T> {
-    response: T,
-    guard: Guard,
+    pub(super) response: T,
+    pub(super) guard: Guard,
 }
 
 impl<T> Balanced<T> {
     /// Takes the two apart; the checkout counts as over when the guard is dropped.
     pub fn into_parts(self) -> (T, Guard) {
         (self.response, self.guard)
-    }
-}
-
-async fn call_ready<S, R>(mut service: S, request: R) -> Result<S::Response, S::Error>
-where
-    S: Service<R>,
-{
-    std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-    service.call(request).await
-}
-
-/// The life of one call; see the module documentation.
-async fn serve<S, R>(
-    shared: Arc<Shared<S>>,
-    request: R,
-) -> Result<Balanced<S::Response>, BalanceError<S::Error>>
-where
-    S: Service<R> + Clone + Send + Sync + 'static,
-    S::Error: Classify + Send,
-    S::Future: Send + 'static,
-    S::Response: Send,
-    R: Eligible<S> + Clone + Send + Sync + 'static,
-{
-    let started = Instant::now();
-    let deadline = request
-        .deadline()
-        .unwrap_or_else(|| started + shared.config.checkout_timeout);
-    let mut tried: Vec<Tried> = Vec::new();
-    let mut last = None;
-    let mut place = None;
-    loop {
-        // Registered before the snapshot is read, or a change in between would be lost.
-        let changed = shared.changed.notified();
-        tokio::pin!(changed);
-        changed.as_mut().enable();
-        if shared.closed.load(Ordering::Acquire) {
-            return Err(BalanceError::Closed);
-        }
-        if Instant::now() >= deadline {
-            return Err(shared.timed_out(&request, started, last));
-        }
-        shared.probe(&request);
-        match shared.choose(&request, &tried) {
-            Choice::Use { endpoint, guard } => {
-                place = None;
-                let vitals = Arc::clone(&endpoint.vitals);
-                let call = call_ready(endpoint.service.clone(), request.clone());
-                drop(endpoint);
-                let error = match tokio::time::timeout_at(deadline, call).await {
-                    Ok(Ok(response)) => {
-                        vitals.succeeded();
-                        return Ok(Balanced { response, guard });
-                    }
-                    Ok(Err(error)) => error,
-                    // The caller's deadline says nothing about the endpoint.
-                    Err(_) => return Err(shared.timed_out(&request, started, last)),
-                };
-                drop(guard);
-                let not_before = match error.class() {
-                    Class::Fatal => return Err(BalanceError::Endpoint(error)),
-                    Class::Failure => {
-                        vitals.failed(error.to_string());
-                        None
-                    }
-                    Class::Overloaded => {
-                        vitals.condemn(error.to_string());
-                        None
-                    }
-                    Class::Unfit(pause) => {
-                        vitals.note(error.to_string());
-                        Some(Instant::now() + pause)
-                    }
-                };
-                shared.trouble();
-                tried.retain(|entry| !Arc::ptr_eq(&entry.vitals, &vitals));
-                tried.push(Tried { vitals, not_before });
-                last = Some(error);
-            }
-            Choice::Wait(until) => {
-                shared.trouble();
-                if place.is_none() {
-                    let taken = Place::take(&shared);
-                    place = Some(taken.map_err(|waiting| BalanceError::QueueFull { waiting })?);
-                }
-                let until = until.map_or(deadline, |until| until.min(deadline));
-                // Either way the loop looks again; a timeout here is no error.
-                let _ = tokio::time::timeout_at(until, changed).await;
-            }
-        }
     }
 }
 

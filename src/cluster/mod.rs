@@ -24,6 +24,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 /// A MySQL StatefulSet behind a headless Service: writes go to its ordinal 0, reads to the others.
@@ -160,7 +161,10 @@ impl Cluster {
     ///
     /// New calls fail from the first poll on; call it again to wait.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
-        let until = Instant::now() + deadline;
+        let now = Instant::now();
+        // A month stands for a deadline that the clock cannot hold.
+        let until = now.checked_add(deadline);
+        let until = until.unwrap_or_else(|| now + Duration::from_secs(30 * 86_400));
         self.inner.closed.store(true, Ordering::Release);
         match self.inner.running.get() {
             Some(running) => running.shutdown(until).await,
@@ -194,7 +198,8 @@ impl Cluster {
                 }
             }
         };
-        if running.is_gone() {
+        // Timers do not work outside a runtime.
+        if running.is_gone() || Handle::try_current().is_err() {
             return Err(Error::RuntimeGone);
         }
         Ok(running)

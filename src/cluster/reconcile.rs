@@ -84,9 +84,9 @@ impl Pools {
             .collect()
     }
 
-    /// Closes every pool; connections in use fail at their next statement.
+    /// Closes every pool; connections in use may finish.
     pub(super) fn close(&self) {
-        for (_, pool) in std::mem::take(&mut *lock(&self.map)) {
+        for (_, pool) in self.all() {
             pool.close();
         }
     }
@@ -121,9 +121,7 @@ impl Pools {
         let mut gone: Map = std::mem::take(&mut map);
         for pod in topology.pods() {
             let contested = pod.listed().count() > 1;
-            // A primary that DNS does not show is kept at its last known address: not to be in DNS
-            // is not to be dead, and writes have nowhere else to go.
-            let last_known = pod.ordinal() == Some(Ordinal::PRIMARY) && pod.listed().count() == 0;
+            let last_known = last_known(pod);
             for address in pod.addresses() {
                 let key = PodKey::new(pod, address.socket());
                 let pool = gone.remove(&key).unwrap_or_else(|| {
@@ -132,10 +130,14 @@ impl Pools {
                     let _ = changes.send(Ok(Change::Insert(key.clone(), endpoint)));
                     pool
                 });
-                pool.set_listed(address.is_listed() || last_known);
+                pool.set_listed(address.is_listed() || last_known == Some(address.socket()));
                 pool.set_contested(contested);
                 map.insert(key, pool);
             }
+        }
+        // DNS may drop the old address only after the new one has proven itself.
+        for pool in map.values().filter(|pool| pool.is_confirmed()) {
+            supersede_siblings(&map, pool);
         }
         drop(map);
         for (key, pool) in gone {
@@ -143,6 +145,19 @@ impl Pools {
             pool.close();
         }
     }
+}
+
+/// Where a primary that DNS does not show was last: not to be in DNS is not to be dead, and writes
+/// have nowhere else to go.
+fn last_known(pod: &Pod) -> Option<SocketAddr> {
+    if pod.ordinal() != Some(Ordinal::PRIMARY) || pod.listed().next().is_some() {
+        return None;
+    }
+    let newest = pod
+        .addresses()
+        .iter()
+        .max_by_key(|address| address.absent_since());
+    newest.map(|address| address.socket())
 }
 
 /// A pod has one living incarnation. When one has proven to be the pod, those that DNS does not

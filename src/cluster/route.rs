@@ -6,7 +6,9 @@
 use super::{Cluster, Outcome};
 use crate::config::ReplicaPolicy;
 use crate::error::Error;
-use crate::mysql::{Access, Limit, PodConn, PodRequest, Target, Tx, convert, is_read_only};
+use crate::mysql::{
+    Access, Limit, PodConn, PodRequest, Target, Tx, convert, is_read_only, leaves_trace,
+};
 use mysql_async::prelude::{AsQuery, FromRow, Queryable};
 use mysql_async::{Params, Row};
 use std::fmt;
@@ -82,6 +84,15 @@ impl Work {
         Self::Prepared(sql.as_query().into_owned(), params.into())
     }
 
+    /// Whether running it twice is the same as running it once, in a session that cannot write:
+    /// one statement that is proven to leave nothing behind, so no CALL, SET, KILL or lock.
+    fn may_repeat(&self) -> bool {
+        match self {
+            Self::Text(sql) | Self::Prepared(sql, _) => !leaves_trace(sql),
+            Self::Batch(..) => false,
+        }
+    }
+
     async fn run(&self, conn: &mut PodConn) -> mysql_async::Result<Vec<Row>> {
         match self {
             Self::Text(sql) => conn.query(sql.as_slice()).await,
@@ -145,8 +156,8 @@ impl Route {
 
     /// Begins a transaction: read-write on the primary's route, read-only on the replicas'.
     ///
-    /// A primary that turns out to be read-only has executed nothing, so another is waited for
-    /// until the checkout's deadline.
+    /// A primary that turns out to be read-only or gone has executed nothing, so another is waited
+    /// for until the checkout's deadline.
     ///
     /// # Errors
     ///
@@ -161,12 +172,17 @@ impl Route {
             let give_up = self.checkout_deadline(overall);
             loop {
                 let conn = self.checkout_by(give_up, overall).await?;
-                match Tx::begin(conn, access).await {
-                    Err(Error::Server { source, .. })
-                        if access == Access::ReadWrite
-                            && is_read_only(&source)
-                            && Instant::now() < give_up => {}
-                    result => return result,
+                let again = match Tx::begin(conn, access).await {
+                    Ok(tx) => return Ok(tx),
+                    Err(error) => match &error {
+                        Error::Server { source, .. } if is_read_only(source) => error,
+                        // A transaction that may have begun is gone with its connection.
+                        Error::ConnectionLost { .. } | Error::Superseded { .. } => error,
+                        _ => return Err(error),
+                    },
+                };
+                if access == Access::ReadOnly || Instant::now() >= give_up {
+                    return Err(again);
                 }
             }
         }
@@ -369,7 +385,7 @@ impl Route {
     /// Checkout, run, return; once more on another connection if that is safe.
     async fn execute(self, work: Work) -> Result<(Vec<Row>, Outcome), Error> {
         let overall = self.overall();
-        let mut may_repeat = self.cluster.config().read_retry;
+        let mut repeats = u32::from(self.cluster.config().read_retry);
         loop {
             let mut conn = self.checkout(overall).await?;
             let error = match work.run(&mut conn).await {
@@ -383,19 +399,25 @@ impl Route {
                 }
                 Err(error) => Error::at(conn.pod(), error),
             };
-            let lost = matches!(error, Error::ConnectionLost { .. });
-            if !(may_repeat && lost && conn.is_read_only_session()) {
+            let again = match error {
+                // Nothing was sent.
+                Error::Superseded { .. } => true,
+                Error::ConnectionLost { .. } => conn.is_read_only_session() && work.may_repeat(),
+                _ => false,
+            };
+            if !again || repeats == 0 {
                 return Err(error);
             }
-            tracing::debug!(pod = %conn.pod(), %error, "a read is run once more");
-            may_repeat = false;
+            tracing::debug!(pod = %conn.pod(), %error, "a statement is run once more");
+            repeats -= 1;
         }
     }
 
     /// The instant at which a call that begins now must have ended, if there is one.
     fn overall(&self) -> Option<Instant> {
         match self.within {
-            Within::All(within) => Some(Instant::now() + within),
+            // A deadline beyond what the clock can hold is none.
+            Within::All(within) => Instant::now().checked_add(within),
             Within::Default | Within::Unlimited => None,
         }
     }

@@ -90,18 +90,16 @@ impl Running {
         let started = Instant::now();
         let target = request.target;
         let mut call = self.balance.clone().call(request);
-        let served = if target == Target::Primary {
-            // The timer is not even made when the call is served at once.
-            tokio::select! {
-                biased;
-                served = &mut call => served,
-                () = tokio::time::sleep(PATIENCE) => {
-                    let _urgent = self.discovery.wait_for_primary();
+        let served = match target {
+            Target::Replicas => call.await,
+            Target::Primary => match tokio::time::timeout(PATIENCE, &mut call).await {
+                Ok(served) => served,
+                Err(_) => {
+                    let _urgent =
+                        (!self.primary_is_well()).then(|| self.discovery.wait_for_primary());
                     call.await
                 }
-            }
-        } else {
-            call.await
+            },
         };
         match served {
             Ok(served) => {
@@ -111,6 +109,20 @@ impl Running {
             }
             Err(error) => Err(self.explain(error, target, started)),
         }
+    }
+
+    /// Whether a writer waits only because others are served: then DNS has nothing to tell.
+    fn primary_is_well(&self) -> bool {
+        let pools = self.pools.all();
+        let mut primaries = pools
+            .iter()
+            .filter(|(_, pool)| pool.is_primary() && pool.is_listed());
+        let reports = self.balance.endpoints();
+        primaries.any(|(key, pool)| {
+            let key = key.to_string();
+            let report = reports.iter().find(|report| report.key == key);
+            pool.is_confirmed() && report.is_some_and(|report| report.last_cause.is_none())
+        })
     }
 
     fn explain(
@@ -184,7 +196,9 @@ impl Running {
             let _ = tokio::time::timeout_at(until, pool.drained()).await;
         }
         let in_use = pools.iter().map(|(_, pool)| pool.in_use()).sum();
-        self.pools.close();
+        for (_, pool) in &pools {
+            pool.abort();
+        }
         match in_use {
             0 => Ok(()),
             in_use => Err(Error::ShutdownTimeout { in_use }),

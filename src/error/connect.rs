@@ -63,8 +63,8 @@ pub enum ConnectError {
     },
     /// Nothing, or not enough, was said before the connect timeout.
     #[error(
-        "{pod} did not complete a MySQL login within {after:?} (unreachable, frozen, or it \
-         accepts connections and never speaks)"
+        "{pod} did not complete a MySQL login within {after:?} (unreachable, frozen, or what \
+         listens there does not speak MySQL)"
     )]
     Silent {
         /// Where.
@@ -132,6 +132,13 @@ pub enum ConnectError {
         /// Where.
         pod: PodId,
     },
+    /// DNS gives ordinal 0 two addresses: which of them is the primary cannot be told, so neither
+    /// is written to until DNS has settled.
+    #[error("{pod} is one of several addresses that DNS gives the primary")]
+    Contested {
+        /// One of them.
+        pod: PodId,
+    },
     /// The primary lacks history that a primary has shown before: it was re-created empty, or
     /// restored from an old backup.
     #[error("{pod} has lost history: a primary was at {seen}, this one is at {found}")]
@@ -164,9 +171,32 @@ impl Classify for ConnectError {
             | Self::WrongPod { .. } => Class::Failure,
             Self::AccessDenied { .. } => Class::Fatal,
             Self::Overloaded { .. } => Class::Overloaded,
-            Self::ReadOnly { .. } | Self::HistoryLost { .. } | Self::Closed { .. } => {
-                Class::Unfit(UNFIT_PAUSE)
-            }
+            Self::ReadOnly { .. }
+            | Self::Contested { .. }
+            | Self::HistoryLost { .. }
+            | Self::Closed { .. } => Class::Unfit(UNFIT_PAUSE),
         }
+    }
+}
+
+impl ConnectError {
+    /// For how long asking the server again would only repeat it.
+    ///
+    /// A refused login is remembered longest: servers lock accounts after too many.
+    pub(crate) fn remembered_for(&self) -> Duration {
+        match self {
+            Self::AccessDenied { .. } => Duration::from_secs(1),
+            Self::Rejected { code, .. } if *code == 1045 => Duration::from_secs(1),
+            Self::ReadOnly { .. } | Self::HistoryLost { .. } => UNFIT_PAUSE,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether it keeps only writers away.
+    pub(crate) fn is_about_writing(&self) -> bool {
+        matches!(
+            self,
+            Self::ReadOnly { .. } | Self::HistoryLost { .. } | Self::Contested { .. }
+        )
     }
 }

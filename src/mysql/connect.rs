@@ -28,12 +28,12 @@ pub(crate) struct Login {
     accepted: AtomicBool,
 }
 
-/// What role a pod's sessions are set up for.
+/// What a session may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Primary,
-    /// Sessions are read-only, so that no write runs even where the server would let it.
-    Replica,
+pub(crate) enum SessionKind {
+    ReadWrite,
+    /// The session refuses to write, even where the server would let it.
+    ReadOnly,
 }
 
 /// What the server said about itself.
@@ -52,7 +52,6 @@ pub(crate) struct Facts {
 pub(crate) struct Dialler {
     pub(crate) pod: PodId,
     pub(crate) ordinal: Option<Ordinal>,
-    pub(crate) role: Role,
     verify: Verify,
     timeout: Duration,
     user: String,
@@ -66,7 +65,6 @@ impl fmt::Debug for Dialler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dialler")
             .field("pod", &self.pod)
-            .field("role", &self.role)
             .finish_non_exhaustive()
     }
 }
@@ -92,15 +90,10 @@ impl Dialler {
             .max_allowed_packet(Some(MAX_PACKET))
             // Idle connections are aged by the pool, not by the driver.
             .wait_timeout(Some(28_800));
-        let role = match ordinal {
-            Some(Ordinal::PRIMARY) => Role::Primary,
-            _ => Role::Replica,
-        };
         let label = host.split('.').next().unwrap_or(host);
         Self {
             pod: PodId::new(label, address),
             ordinal,
-            role,
             verify: config.verify,
             timeout: config.connect_timeout,
             user: config.user.clone(),
@@ -114,12 +107,12 @@ impl Dialler {
     /// # Cancel safety
     ///
     /// Dropping the future closes the socket.
-    pub(crate) async fn connect(&self) -> Result<(Raw, Facts), ConnectError> {
+    pub(crate) async fn connect(&self, kind: SessionKind) -> Result<(Raw, Facts), ConnectError> {
         let attempt = async {
             let conn = Conn::new(self.opts.clone()).await;
             let mut conn = Raw::new(conn.map_err(|error| self.refusal(error))?);
             self.login.accepted.store(true, Ordering::Relaxed);
-            let facts = self.introduce(&mut conn).await;
+            let facts = self.introduce(&mut conn, kind).await;
             Ok((conn, facts.map_err(|error| self.refusal(error))?))
         };
         let (conn, (hostname, facts)) = tokio::time::timeout(self.timeout, attempt)
@@ -138,17 +131,24 @@ impl Dialler {
     ///
     /// `autocommit` is set always: the status flag of a server-wide `autocommit=0` lies. The
     /// character set is set because a reset falls back to the server's on MySQL.
-    pub(crate) fn setup(&self) -> &'static str {
-        match self.role {
-            Role::Primary => "SET NAMES utf8mb4; SET SESSION autocommit = 1",
-            Role::Replica => {
+    pub(crate) fn setup(kind: SessionKind) -> &'static str {
+        match kind {
+            SessionKind::ReadWrite => {
+                "SET NAMES utf8mb4; SET SESSION autocommit = 1; \
+                 SET SESSION TRANSACTION READ WRITE"
+            }
+            SessionKind::ReadOnly => {
                 "SET NAMES utf8mb4; SET SESSION autocommit = 1; SET SESSION TRANSACTION READ ONLY"
             }
         }
     }
 
     /// Sets the session up and asks who this is, in one round trip.
-    async fn introduce(&self, conn: &mut Raw) -> mysql_async::Result<(String, Facts)> {
+    pub(crate) async fn introduce(
+        &self,
+        conn: &mut Raw,
+        kind: SessionKind,
+    ) -> mysql_async::Result<(String, Facts)> {
         let conn = conn.get()?;
         let maria = is_mariadb(conn);
         let question = if maria {
@@ -160,14 +160,15 @@ impl Dialler {
              @@global.init_connect, @@global.gtid_executed"
         };
         let mut result = conn
-            .query_iter(format!("{}; {question}", self.setup()))
+            .query_iter(format!("{}; {question}", Self::setup(kind)))
             .await?;
         let mut answer: Option<Row> = None;
         while !result.is_empty() {
             let rows: Vec<Row> = result.collect().await?;
             answer = rows.into_iter().next().or(answer);
         }
-        drop(result);
+        // An error in a later result is pending here.
+        result.drop_result().await?;
         let unexpected = || other("the server did not say who it is");
         let answer = answer.ok_or_else(unexpected)?;
         let text = |column: usize| -> Option<String> { answer.get_opt(column)?.ok() };

@@ -14,8 +14,8 @@ pub(crate) enum Fault {
     Lost,
     /// The server answered with an error; the connection is fine.
     Refused,
-    /// The caller's statement and parameters do not fit; nothing was sent, or the answer could
-    /// not be converted. The connection is fine.
+    /// The caller's statement and parameters do not fit, or the answer could not be converted. The
+    /// server is fine; the driver may have closed the connection all the same.
     Usage,
 }
 
@@ -96,6 +96,17 @@ pub(crate) fn is_read_only(error: &ServerError) -> bool {
     }
 }
 
+/// The server has rolled the whole transaction back, not only the statement.
+pub(crate) fn rolls_back(error: &ServerError) -> bool {
+    matches!(error.code, 1213 | 3101)
+}
+
+/// The server may have done so, depending on its options (such as `innodb_rollback_on_timeout`) or
+/// its state (the lock table is full).
+pub(crate) fn may_roll_back(error: &ServerError) -> bool {
+    rolls_back(error) || matches!(error.code, 1020 | 1205 | 1206)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_parameters_do_not_cost_the_connection() {
+    fn wrong_parameters_are_the_callers_doing() {
         let error = Error::Driver(DriverError::StmtParamsMismatch {
             required: 1,
             supplied: 2,

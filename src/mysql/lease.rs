@@ -3,20 +3,22 @@
 //! Owns the slot, the count in the balancer, and the cleaning. It must never put a connection back
 //! whose last user's state may still be visible, and must never wait without a deadline.
 
-use super::connect::{Raw, Role};
+use super::connect::{Dialler, Raw, SessionKind};
 use super::pool::Pool;
 use crate::balance::Guard;
 use crate::config::Reset;
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 /// A connection that cannot be cleaned within this time is closed instead.
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long what is left of a stream may take to read before the connection is given up.
-pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A checkout's hold on its pool.
 pub(crate) struct Lease {
@@ -28,25 +30,22 @@ pub(crate) struct Lease {
     pub(crate) guard: Option<Guard>,
     pub(crate) generation: u64,
     pub(crate) era: u64,
+    pub(crate) kind: SessionKind,
     pub(crate) has_init_connect: bool,
 }
 
 impl Lease {
-    pub(crate) fn new(
-        pool: Arc<Pool>,
-        slot: OwnedSemaphorePermit,
-        generation: u64,
-        era: u64,
-        has_init_connect: bool,
-    ) -> Self {
+    /// Of the pool's present generation and era.
+    pub(crate) fn new(pool: Arc<Pool>, slot: OwnedSemaphorePermit, kind: SessionKind) -> Self {
         Self {
-            pool,
             slot: Some(slot),
             fallback: None,
             guard: None,
-            generation,
-            era,
-            has_init_connect,
+            generation: pool.generation.load(Ordering::Acquire),
+            era: pool.era.load(Ordering::Acquire),
+            kind,
+            has_init_connect: false,
+            pool,
         }
     }
 
@@ -59,16 +58,20 @@ impl Lease {
             guard: self.guard.take(),
             generation: self.generation,
             era: self.era,
+            kind: self.kind,
             has_init_connect: self.has_init_connect,
         }
     }
 
-    pub(crate) fn is_banned(&self) -> bool {
-        self.pool.is_banned(self.era)
-    }
-
-    pub(crate) fn is_read_only_session(&self) -> bool {
-        self.pool.dialler.role == Role::Replica
+    /// Keeps the slot taken for a while although no connection is behind it: the server has no
+    /// room for as many as we would make.
+    pub(crate) fn hold_slot_for(&mut self, pause: Duration) {
+        if let Some(slot) = self.slot.take() {
+            self.pool.handle.spawn(async move {
+                tokio::time::sleep(pause).await;
+                drop(slot);
+            });
+        }
     }
 
     /// The connection broke; counted once per event, however many connections it cut.
@@ -141,18 +144,13 @@ pub(crate) async fn clean(mut raw: Raw, lease: Lease, cleaning: Cleaning) {
 
 /// Returns whether the connection may be used again.
 async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async::Result<bool> {
-    if cleaning.drain && !drained(raw).await {
+    if cleaning.drain && !drained(raw, None).await {
         return Ok(false);
     }
-    let conn = raw.get()?;
     if cleaning.trace == Trace::Session {
-        // A reset would not run `init_connect` again; a new connection does.
-        if lease.has_init_connect || !conn.reset().await? {
-            return Ok(false);
-        }
-        conn.query_drop(lease.pool.dialler.setup()).await?;
-        return Ok(true);
+        return reset(raw, lease).await;
     }
+    let conn = raw.get()?;
     if cleaning.rollback {
         conn.query_drop("ROLLBACK").await?;
     }
@@ -162,14 +160,37 @@ async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async:
     Ok(true)
 }
 
+/// Resets the session and restores what a reset does not: neither `init_connect`, nor the database,
+/// nor (on MySQL) the character set.
+async fn reset(raw: &mut Raw, lease: &Lease) -> mysql_async::Result<bool> {
+    let conn = raw.get()?;
+    if lease.has_init_connect || !conn.reset().await? {
+        return Ok(false);
+    }
+    let setup = Dialler::setup(lease.kind);
+    let home = conn.opts().db_name().map(|name| name.replace('`', "``"));
+    match home {
+        Some(home) => conn.query_drop(format!("{setup}; USE `{home}`")).await?,
+        None => {
+            conn.query_drop(setup).await?;
+            let database: Option<Option<String>> = conn.query_first("SELECT DATABASE()").await?;
+            // Nothing can unselect a database.
+            return Ok(database.flatten().is_none());
+        }
+    }
+    Ok(true)
+}
+
 /// Reads whatever is left on the connection, and proves that nothing is: only an answer to *this*
 /// question carries its number. (A ping proves less: the end of another result looks like its
-/// answer.)
-pub(super) async fn drained(raw: &mut Raw) -> bool {
+/// answer.) It takes no longer than until `deadline`, nor than [`DRAIN_TIMEOUT`].
+pub(super) async fn drained(raw: &mut Raw, deadline: Option<Instant>) -> bool {
+    let latest = Instant::now() + DRAIN_TIMEOUT;
+    let until = deadline.map_or(latest, |deadline| deadline.min(latest));
     let nonce: u64 = rand::random();
     let Ok(conn) = raw.get() else { return false };
     let answer = conn.query_first::<mysql_async::Row, _>(format!("SELECT {nonce}"));
-    match tokio::time::timeout(DRAIN_TIMEOUT, answer).await {
+    match tokio::time::timeout_at(until, answer).await {
         Ok(Ok(Some(row))) => row.get_opt::<u64, _>(0) == Some(Ok(nonce)),
         _ => false,
     }

@@ -2,8 +2,9 @@
 //!
 //! Owns everything that speaks MySQL: dialling and checking who answers, a pool per incarnation of
 //! a pod, the loan of a connection and its protection, transactions, and what errors mean. It must
-//! never choose between pods: that is `balance`, which asks [`request`] what may serve what.
+//! never choose between pods: that is `balance`, which asks each request what may serve it.
 
+mod checkout;
 mod connect;
 mod fault;
 mod lease;
@@ -24,6 +25,7 @@ pub(crate) use pool::{PodPool, Pool};
 pub(crate) use position::History;
 pub(crate) use queryable::convert;
 pub(crate) use request::{PodRequest, Target};
+pub(crate) use trace::leaves_trace;
 pub(crate) use tx::Access;
 
 pub use podconn::PodConn;

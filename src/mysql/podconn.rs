@@ -5,8 +5,8 @@
 //! in the session is gone before the next one gets it. It must never send on a connection whose
 //! state it does not know.
 
-use super::connect::Raw;
-use super::fault::{Fault, fault, is_read_only};
+use super::connect::{Raw, SessionKind};
+use super::fault::{Fault, fault, is_read_only, rolls_back};
 use super::lease::{Cleaning, Lease, Trace, clean, drained};
 use super::text::{SqlText, Verdicts};
 use super::trace::leaves_trace;
@@ -29,8 +29,9 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
+    /// A timeout beyond what the clock can hold is none.
     fn deadline(&self) -> Option<Instant> {
-        let each = self.each.map(|each| Instant::now() + each);
+        let each = self.each.and_then(|each| Instant::now().checked_add(each));
         match (each, self.all) {
             (Some(each), Some(all)) => Some(each.min(all)),
             (each, all) => each.or(all),
@@ -48,10 +49,15 @@ pub(crate) struct Session {
     lost: bool,
     /// A result or stream was handed out that may not have been read to its end.
     streaming: bool,
-    /// A statement failed, so that the status flags of the last one are missing.
+    /// The status flags the driver shows are not those of the last statement. (It takes the answer
+    /// to a PREPARE for an OK packet and reads flags out of the statement's id.)
     flags_unknown: bool,
-    /// The server rolled the open transaction back by itself (a deadlock).
-    pub(crate) rolled_back: Option<mysql_async::ServerError>,
+    /// A [`Tx`](super::Tx) has begun and not ended.
+    in_tx: bool,
+    /// The last error the server answered with since the transaction began.
+    refused: Option<mysql_async::ServerError>,
+    /// The server has ended the open transaction by itself.
+    rolled_back: bool,
     trace: Trace,
     verdicts: Verdicts,
 }
@@ -97,7 +103,9 @@ impl PodConn {
                 lost: false,
                 streaming: false,
                 flags_unknown: false,
-                rolled_back: None,
+                in_tx: false,
+                refused: None,
+                rolled_back: false,
                 trace: Trace::Nothing,
                 verdicts: Verdicts::new(),
             },
@@ -152,23 +160,32 @@ impl PodConn {
         &mut self.session.lease
     }
 
+    pub(crate) fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
     pub(crate) fn attach(&mut self, guard: Guard, limit: Limit) {
         self.session.lease.guard = Some(guard);
         self.session.limit = limit;
     }
 
-    /// Whether nothing that runs here can change data.
+    /// Whether the session was set up to refuse writes.
     pub(crate) fn is_read_only_session(&self) -> bool {
-        self.session.lease.is_read_only_session()
+        self.session.lease.kind == SessionKind::ReadOnly
     }
 
     /// To be called before every operation: refuses if the connection's state is not known, and
     /// reads what a stream left behind. Nothing is sent for the operation yet.
     pub(crate) async fn ready(&mut self) -> Result<(), Error> {
         self.session.check()?;
+        // The driver closes the connection on its own on some errors, also of the caller's making.
+        if self.raw.peek().is_none_or(Conn::is_disconnected) {
+            self.session.lost = true;
+            return Err(self.session.interrupted());
+        }
         if self.session.streaming {
             self.session.cut_off = true;
-            if !drained(&mut self.raw).await {
+            if !drained(&mut self.raw, self.session.deadline()).await {
                 return Err(self.session.interrupted());
             }
             self.session.cut_off = false;
@@ -220,12 +237,36 @@ impl Session {
         if self.cut_off || self.lost {
             return Err(self.interrupted());
         }
-        if self.lease.is_banned() {
-            return Err(Error::Superseded {
-                pod: self.lease.pool.pod().clone(),
-            });
+        let pod = || self.lease.pool.pod().clone();
+        if self.lease.pool.is_aborted() {
+            return Err(Error::Closed);
+        }
+        if self.lease.pool.is_banned(self.lease.era) {
+            return Err(Error::Superseded { pod: pod() });
+        }
+        // The next statement would run, and stay, outside the transaction.
+        if self.in_tx
+            && self.rolled_back
+            && let Some(source) = self.refused.clone()
+        {
+            return Err(Error::RolledBack { pod: pod(), source });
         }
         Ok(())
+    }
+
+    pub(crate) fn begun(&mut self) {
+        self.in_tx = true;
+        self.refused = None;
+        self.rolled_back = false;
+    }
+
+    pub(crate) fn ended(&mut self) {
+        self.in_tx = false;
+    }
+
+    /// A server error that may have ended the open transaction; only a question can tell.
+    pub(crate) fn doubt(&self) -> Option<mysql_async::ServerError> {
+        self.refused.clone()
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -241,6 +282,16 @@ impl Session {
 
     pub(crate) fn saw_insert_id(&mut self) {
         self.trace = self.trace.max(Trace::InsertId);
+    }
+
+    /// The driver shows the status flags of a statement that ended just now.
+    pub(crate) fn saw_flags(&mut self) {
+        self.flags_unknown = false;
+    }
+
+    /// What the driver shows as status flags are not any.
+    pub(crate) fn lost_flags(&mut self) {
+        self.flags_unknown = true;
     }
 
     /// Runs one operation, from its first byte to its last row.
@@ -262,7 +313,6 @@ impl Session {
         let error = match result {
             Ok(Ok(value)) => {
                 self.cut_off = false;
-                self.flags_unknown = false;
                 return Ok(value);
             }
             Ok(Err(error)) => error,
@@ -298,13 +348,12 @@ impl Session {
         let mysql_async::Error::Server(error) = error else {
             return;
         };
-        if is_read_only(error) && !self.lease.is_read_only_session() {
+        // A session that is read-only answers so on any server.
+        if is_read_only(error) && self.lease.pool.is_primary() {
             self.lease.pool.demoted();
         }
-        // A deadlock rolls the whole transaction back (other errors only the statement).
-        if error.code == 1213 || error.code == 3101 {
-            self.rolled_back = Some(error.clone());
-        }
+        self.rolled_back |= rolls_back(error);
+        self.refused = Some(error.clone());
     }
 
     fn cleaning(&self, conn: &Conn) -> Cleaning {
@@ -316,7 +365,7 @@ impl Session {
         };
         let cleaning = Cleaning {
             drain: self.streaming,
-            rollback: in_transaction || self.flags_unknown || self.streaming,
+            rollback: in_transaction || self.in_tx || self.flags_unknown || self.streaming,
             trace: self.trace,
         };
         cleaning.with(self.lease.pool.reset)

@@ -87,6 +87,7 @@ impl PodConn {
             Ok((folded, conn.last_insert_id().is_some()))
         };
         let (folded, inserted) = session.run(deadline, operation).await?;
+        session.saw_flags();
         if inserted {
             session.saw_insert_id();
         }
@@ -112,6 +113,7 @@ impl PodConn {
             Ok((folded, conn.last_insert_id().is_some()))
         };
         let (folded, inserted) = session.run(deadline, operation).await?;
+        session.saw_flags();
         if inserted {
             session.saw_insert_id();
         }
@@ -231,7 +233,9 @@ impl Queryable for PodConn {
             self.ready().await?;
             let (conn, session) = self.split()?;
             let deadline = session.deadline();
-            session.run(deadline, conn.ping()).await
+            session.run(deadline, conn.ping()).await?;
+            session.saw_flags();
+            Ok(())
         }
         .boxed()
     }
@@ -253,6 +257,7 @@ impl Queryable for PodConn {
         async move {
             self.ready().await?;
             let (conn, session) = self.split()?;
+            session.lost_flags();
             let deadline = session.deadline();
             session.run(deadline, conn.prep(query)).await
         }

@@ -3,10 +3,10 @@
 //! Owns the routing rule: writes go to ordinal 0, reads to the replicas, and to the primary only
 //! as the policy allows. It must never look at a statement.
 
+use super::connect::SessionKind;
 use super::pool::PodPool;
 use crate::balance::{Eligibility, Eligible};
 use crate::config::ReplicaPolicy;
-use crate::name::Ordinal;
 use tokio::time::Instant;
 
 /// Which side of the cluster a checkout is for.
@@ -14,6 +14,15 @@ use tokio::time::Instant;
 pub(crate) enum Target {
     Primary,
     Replicas,
+}
+
+impl Target {
+    pub(crate) fn session_kind(self) -> SessionKind {
+        match self {
+            Self::Primary => SessionKind::ReadWrite,
+            Self::Replicas => SessionKind::ReadOnly,
+        }
+    }
 }
 
 /// One checkout.
@@ -27,10 +36,9 @@ pub(crate) struct PodRequest {
 impl Eligible<PodPool> for PodRequest {
     fn eligible(&self, endpoint: &PodPool) -> Eligibility {
         let pool = &endpoint.0;
-        let primary = pool.ordinal() == Some(Ordinal::PRIMARY);
-        let wanted = match (self.target, primary) {
-            (Target::Primary, true) if !pool.is_contested() => Eligibility::Yes,
-            (Target::Primary, _) => Eligibility::No,
+        let wanted = match (self.target, pool.is_primary()) {
+            (Target::Primary, true) => Eligibility::Yes,
+            (Target::Primary, false) => Eligibility::No,
             (Target::Replicas, false) => Eligibility::Yes,
             (Target::Replicas, true) => match self.policy {
                 ReplicaPolicy::PreferReplica => Eligibility::Reserve,
@@ -38,7 +46,7 @@ impl Eligible<PodPool> for PodRequest {
                 ReplicaPolicy::Any => Eligibility::Yes,
             },
         };
-        if !pool.is_listed() || pool.is_closed() {
+        if !pool.is_listed() || pool.is_retired() {
             return Eligibility::No;
         }
         match wanted {

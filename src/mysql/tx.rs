@@ -3,11 +3,12 @@
 //! Owns the fence at the beginning and the outcome at the end. It must never report an
 //! acknowledged COMMIT as an error, nor a lost one as either success or failure.
 
-use super::fault::is_read_only;
+use super::fault::{is_read_only, may_roll_back, rolls_back};
 use super::podconn::PodConn;
 use super::queryable::BoxFuture;
 use super::text::SqlText;
 use crate::error::{Error, PodId};
+use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::{AsQuery, FromRow, Queryable, StatementLike};
 use mysql_async::{
     BinaryProtocol, Conn, Params, QueryResult, ResultSetStream, Statement, TextProtocol,
@@ -48,6 +49,7 @@ impl Tx {
         let pod = conn.pod().clone();
         let begun = conn.query_drop(statement).await;
         begun.map_err(|error| Error::at(&pod, error))?;
+        conn.session_mut().begun();
         Ok(Self { conn })
     }
 
@@ -89,17 +91,18 @@ impl Tx {
     pub async fn commit(mut self) -> Result<Committed, Error> {
         let pod = self.conn.pod().clone();
         self.conn.ready().await?;
+        self.still_open().await?;
         let (conn, session) = self.conn.split().map_err(Error::from)?;
-        // The server would answer OK to a COMMIT of nothing.
-        if let Some(source) = session.rolled_back.take() {
-            return Err(Error::RolledBack { pod, source });
-        }
         let deadline = session.deadline();
         match session.run(deadline, conn.query_drop("COMMIT")).await {
-            Ok(()) => Ok(Committed { pod }),
+            Ok(()) => {
+                session.ended();
+                session.saw_flags();
+                Ok(Committed { pod })
+            }
             // Measured: after 1290 for a read-only server the transaction is gone.
             Err(mysql_async::Error::Server(source))
-                if is_read_only(&source) || matches!(source.code, 1213 | 3101) =>
+                if is_read_only(&source) || rolls_back(&source) =>
             {
                 Err(Error::RolledBack { pod, source })
             }
@@ -110,6 +113,33 @@ impl Tx {
         }
     }
 
+    /// After a statement failed, asks whether the transaction is still there: the server would
+    /// answer OK to a COMMIT of nothing.
+    async fn still_open(&mut self) -> Result<(), Error> {
+        let (conn, session) = self.conn.split().map_err(Error::from)?;
+        let Some(source) = session.doubt() else {
+            return Ok(());
+        };
+        let pod = session.lease.pool.pod().clone();
+        let deadline = session.deadline();
+        // COMMIT has not been sent, so whatever goes wrong here is no unknown outcome.
+        let asked = session.run(deadline, conn.ping()).await;
+        asked.map_err(|error| Error::at(&pod, error))?;
+        let flags = conn.last_ok_packet().map(|ok| ok.status_flags());
+        if flags.is_some_and(|flags| flags.contains(StatusFlags::SERVER_STATUS_IN_TRANS)) {
+            return Ok(());
+        }
+        if may_roll_back(&source) {
+            return Err(Error::RolledBack { pod, source });
+        }
+        // Such as a failed DDL statement, which commits what came before it.
+        let source = Box::new(Error::Server {
+            pod: Some(pod.clone()),
+            source,
+        });
+        Err(Error::CommitUnknown { pod, source })
+    }
+
     /// Rolls back, and waits for it. Dropping the transaction does the same without waiting.
     ///
     /// # Errors
@@ -118,6 +148,8 @@ impl Tx {
     /// connection is closed.
     pub async fn rollback(mut self) -> Result<(), Error> {
         let pod = self.conn.pod().clone();
+        // Also when the server has rolled back already.
+        self.conn.session_mut().ended();
         let rolled_back = self.conn.query_drop("ROLLBACK").await;
         rolled_back.map_err(|error| Error::at(&pod, error))
     }

@@ -1,5 +1,6 @@
 //! The step from one snapshot to the next. Pure: the time is passed in.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,6 +35,8 @@ struct Wanted {
 /// * An answer without addresses changes nothing.
 /// * An address in the answer is listed. Of one pod (for pods without an ordinal: of all of them
 ///   together) IPv6 addresses are used only if there is no IPv4 address.
+/// * An address that the answer gives no ordinal stays with the pod it is known to be, unless the
+///   answer has that pod elsewhere.
 /// * A known address that the answer lacks is absent from `now` on, and removed once it has been
 ///   absent for `grace`; at once if the answer gives it to another pod.
 /// * Of a pod with ordinal 0 that has no listed address, the address that was listed last is never
@@ -46,6 +49,7 @@ pub fn merge(
     now: Instant,
     grace: Duration,
 ) -> (Topology, Vec<Change>) {
+    let answer = &*attributed(old, answer);
     let mut wanted = read(answer);
     if wanted.is_empty() {
         return (old.clone(), Vec::new());
@@ -159,6 +163,40 @@ fn read(answer: &Answer) -> BTreeMap<Key, Wanted> {
         }
     }
     wanted
+}
+
+/// The answer with every address that it gives no name, but that is known as a pod's, under that
+/// pod: DNS that has lost the names for a moment must not take the ordinals away.
+fn attributed<'a>(old: &Topology, answer: &'a Answer) -> Cow<'a, Answer> {
+    if answer.pods.iter().all(|pod| pod.ordinal.is_some()) {
+        return Cow::Borrowed(answer);
+    }
+    let named = || answer.pods.iter().filter(|pod| pod.ordinal.is_some());
+    let ordinals: BTreeSet<Option<Ordinal>> = named().map(|pod| pod.ordinal).collect();
+    let named: BTreeSet<SocketAddr> = named().flat_map(sockets).collect();
+    let mut known: BTreeMap<SocketAddr, &Pod> = BTreeMap::new();
+    // A pod that the answer does name is where the answer says.
+    let lost = |pod: &&Pod| pod.ordinal.is_some() && !ordinals.contains(&pod.ordinal);
+    for pod in old.pods.iter().filter(lost) {
+        for address in &pod.addresses {
+            known.insert(address.socket, pod);
+        }
+    }
+    let mut answer = answer.clone();
+    let mut found = Vec::new();
+    for nameless in answer.pods.iter_mut().filter(|pod| pod.ordinal.is_none()) {
+        let port = nameless.port;
+        nameless.addresses.retain(|address| {
+            let socket = SocketAddr::new(*address, port);
+            let Some(pod) = known.get(&socket).filter(|_| !named.contains(&socket)) else {
+                return true;
+            };
+            found.push(FoundPod::new(pod.ordinal, &pod.host, [*address], port));
+            false
+        });
+    }
+    answer.pods.extend(found);
+    Cow::Owned(answer)
 }
 
 fn owners(answer: &Answer) -> Owners {

@@ -302,7 +302,7 @@ async fn a_frozen_replica_costs_each_task_at_most_one_deadline() {
 async fn a_primary_that_lost_its_data_takes_no_write_until_its_history_is_accepted() {
     let stage = Stage::start(1).await.unwrap();
     let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
-    let world = World::on_config(stage, config).await;
+    let world = World::with(stage, config).await;
     world.insert(1).await.unwrap();
     // What was written becomes part of the history we have seen with the next connection.
     world.stage.lab.restart(0).await.unwrap();
@@ -364,7 +364,7 @@ async fn a_transaction_on_a_primary_that_became_read_only_is_not_begun() {
     let config = stage
         .config()
         .with_checkout_timeout(Duration::from_millis(700));
-    let world = World::on_config(stage, config).await;
+    let world = World::with(stage, config).await;
     world.insert(1).await.unwrap();
     world.stage.lab.set_read_only(0, true).await.unwrap();
     let error = world.cluster.begin().await.unwrap_err();
@@ -379,7 +379,7 @@ async fn a_write_never_reaches_a_replica_that_dns_shows_as_ordinal_0() {
         panic!("the lab cannot give servers their own host names here (UTS namespaces)");
     }
     let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
-    let world = World::on_config(stage, config).await;
+    let world = World::with(stage, config).await;
     // Writable, so that only its identity stands between it and the write.
     world.stage.lab.set_read_only(1, false).await.unwrap();
     let replica = world.stage.lab.address(1);

@@ -1,5 +1,15 @@
 //! The crate's promises against real servers and real DNS packets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy.toml allows them in tests, but does not see that helpers are test code"
+)]
 
+mod cutoff;
+mod discovery_trouble;
+mod double;
 mod failover;
+mod refusals;
 mod routing;
+mod secrets;
 mod support;

@@ -1,10 +1,17 @@
 //! What the tests of this folder share.
 
+use headless_mysql::mysql_async::Conn;
+use headless_mysql::mysql_async::prelude::Queryable;
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+/// How long anything asynchronous may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A stage with a table to write to, and a cluster connected to it.
 pub(crate) struct World {
@@ -20,18 +27,16 @@ impl World {
 
     pub(crate) async fn on(stage: Stage) -> Self {
         let config = stage.config();
-        Self::on_config(stage, config).await
+        Self::with(stage, config).await
     }
 
-    pub(crate) async fn on_config(stage: Stage, config: Config) -> Self {
+    /// With options of the test's own.
+    pub(crate) async fn with(stage: Stage, config: Config) -> Self {
         let cluster = Cluster::builder(config).connect().await.unwrap();
         let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
-        cluster.primary().query_drop(create).await.unwrap();
-        stage
-            .lab
-            .wait_for_replication(std::time::Duration::from_secs(10))
-            .await
-            .unwrap();
+        let created = cluster.primary().query_drop(create).await;
+        created.unwrap_or_else(|error| panic!("{error}: {:#?}", cluster.status()));
+        stage.lab.wait_for_replication(PATIENCE).await.unwrap();
         Self { stage, cluster }
     }
 
@@ -50,6 +55,26 @@ impl World {
             .unwrap();
         rows.into_iter().collect()
     }
+}
+
+/// Waits until nothing is in use, and takes every connection that a pod may have at once: a slot
+/// that leaked, or a wake-up that was lost, shows here.
+pub(crate) async fn all_slots_are_back(cluster: &Cluster, max_connections: usize) {
+    eventually("every connection is back", async || {
+        let pods = cluster.status().pods;
+        pods.iter()
+            .all(|pod| pod.connections_in_use == 0 && pod.in_flight == 0)
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..max_connections {
+        held.push(cluster.primary().conn().await.unwrap());
+    }
+    let pods = cluster.status().pods;
+    let primary = pods.iter().find(|pod| pod.read_only == Some(false));
+    let primary = primary.unwrap();
+    assert_eq!(primary.connections_in_use, max_connections);
+    assert_eq!(primary.in_flight, max_connections);
 }
 
 pub(crate) async fn insert(cluster: &Cluster, id: u64) -> Result<(), Error> {
@@ -78,4 +103,19 @@ pub(crate) async fn forward_to(stage: &Stage, ordinal: u32) -> IpAddr {
         }
     });
     address
+}
+
+/// Waits until `holds` says so, or fails with what was waited for.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < give_up, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The ids of the connections that an account has to a server.
+pub(crate) async fn connections(root: &mut Conn, user: &str) -> Vec<u64> {
+    let ids = "SELECT id FROM information_schema.processlist WHERE user = ? ORDER BY id";
+    root.exec(ids, (user,)).await.unwrap()
 }

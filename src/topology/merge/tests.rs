@@ -215,6 +215,30 @@ fn another_name_of_service_or_pod_is_a_change() {
     assert_eq!((new.version(), new.service()), (2, Some("db")));
 }
 
+#[test]
+fn an_answer_without_names_takes_no_ordinal_away() {
+    let t = start();
+    let named = answer(&[(0, &["10.0.0.1"]), (1, &["10.0.0.2"])]);
+    let (old, _) = merge(&Topology::default(), &named, t, GRACE);
+    let nameless = Answer::new(
+        "mysql",
+        [found(None, &["10.0.0.2", "10.0.0.1", "10.0.0.3"])],
+        None,
+    );
+    let (new, changes) = merge(&old, &nameless, after(t, 5), GRACE);
+    assert_eq!(shown(&new), ["0: 10.0.0.1", "1: 10.0.0.2", "-: 10.0.0.3"]);
+    assert_eq!(changes.len(), 1, "{changes:?}");
+
+    // But a pod that is named elsewhere has moved there.
+    let moved = Answer::new(
+        "mysql",
+        [found(Some(0), &["10.0.0.9"]), found(None, &["10.0.0.1"])],
+        None,
+    );
+    let (new, _) = merge(&old, &moved, after(t, 5), GRACE);
+    assert_eq!(shown(&new), ["0: 10.0.0.9", "1: (10.0.0.2)", "-: 10.0.0.1"]);
+}
+
 fn any_answer() -> impl Strategy<Value = Answer> {
     let address = prop_oneof![
         (1..6u8).prop_map(|n| std::net::IpAddr::from([10, 0, 0, n])),
@@ -266,9 +290,15 @@ proptest! {
                     for address in pod.addresses() {
                         let of = |found: &&FoundPod| found.addresses.contains(&address.socket.ip());
                         let named: Vec<_> = answer.pods.iter().filter(of).map(|f| f.ordinal).collect();
+                        let nowhere = answer.pods.iter().all(|f| f.ordinal != pod.ordinal);
+                        let known = expired.pods().iter().any(|old| {
+                            old.ordinal() == pod.ordinal() && old.addresses().iter().any(|a| a.socket == address.socket)
+                        });
+                        // Known under this ordinal, and the answer has forgotten the names.
+                        let kept = nowhere && known && named.contains(&None);
                         // Listed only if the answer says so, and never under another ordinal.
-                        prop_assert!(!address.is_listed() || named.contains(&pod.ordinal));
-                        prop_assert!(named.is_empty() || named.contains(&pod.ordinal));
+                        prop_assert!(!address.is_listed() || kept || named.contains(&pod.ordinal));
+                        prop_assert!(named.is_empty() || kept || named.contains(&pod.ordinal));
                     }
                 }
                 // Every pod in the answer is listed; with all of its IPv4 addresses if it has any.

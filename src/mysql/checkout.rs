@@ -1,0 +1,350 @@
+//! How a connection is had from a pool.
+//!
+//! Owns the way from a request to a checked connection: the slot, an idle connection that is alive,
+//! or a new one. It must never let a caller wait for something that nobody will wake it for: every
+//! wait is on a fair semaphore or on a task that always ends; and it must never hand out a
+//! connection for writing that was not checked *after* the waiting.
+
+use super::connect::{Facts, SessionKind};
+use super::lease::Lease;
+use super::podconn::PodConn;
+use super::pool::{Idle, Pool};
+use super::request::{PodRequest, Target};
+use crate::error::ConnectError;
+use mysql_async::prelude::Queryable;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+
+/// A ping that takes longer means that the pod does not answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A primary is asked again who it is when its last word is older than this.
+const RECONFIRM_AFTER: Duration = Duration::from_secs(3);
+
+/// An unclaimed failure older than this says nothing about now.
+const UNCLAIMED_MEMORY: Duration = Duration::from_secs(5);
+
+/// For how long a slot stays taken after the server had no room for its connection.
+const SHRINK_PAUSE: Duration = Duration::from_secs(1);
+
+impl Pool {
+    pub(super) async fn checkout(
+        self: Arc<Self>,
+        request: PodRequest,
+    ) -> Result<PodConn, ConnectError> {
+        self.refuse_early(&request)?;
+        let fallback = match (request.target, self.is_primary()) {
+            (Target::Replicas, true) => Some(self.permit(&self.fallback_slots).await?),
+            _ => None,
+        };
+        loop {
+            let slot = self.permit(&self.slots).await?;
+            self.check_fit(&request)?;
+            let kind = request.target.session_kind();
+            let obtained = match self.fresh_idle(kind, slot) {
+                Ok(conn) => Ok(conn),
+                Err((slot, stale)) => self.obtain(kind, slot, stale).await,
+            };
+            match obtained {
+                Ok(mut conn) => {
+                    // What is true of the pod may have changed while this call waited.
+                    self.check_fit(&request)?;
+                    conn.lease_mut().fallback = fallback;
+                    return Ok(conn);
+                }
+                // The server is full, but connections of ours are in use: one will come back.
+                Err(ConnectError::Overloaded { .. }) if self.in_use() + self.idle_count() > 1 => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What can be said without waiting.
+    fn refuse_early(&self, request: &PodRequest) -> Result<(), ConnectError> {
+        let mut known = self.known();
+        if let Some((at, failure)) = known.unclaimed.take()
+            && at.elapsed() < UNCLAIMED_MEMORY
+        {
+            return Err(failure);
+        }
+        if let Some((at, refusal)) = &known.refused {
+            let concerns = request.target == Target::Primary || !refusal.is_about_writing();
+            if concerns && at.elapsed() < refusal.remembered_for() {
+                return Err(refusal.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the pod may serve the request as far as is known at this moment.
+    fn check_fit(&self, request: &PodRequest) -> Result<(), ConnectError> {
+        if self.is_retired() || !self.is_listed() {
+            return Err(self.closed());
+        }
+        if request.target == Target::Primary && self.is_contested() {
+            return Err(ConnectError::Contested {
+                pod: self.pod().clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Cancel safe: a place in the queue of a tokio semaphore is handed on when it is dropped.
+    async fn permit(&self, slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ConnectError> {
+        let permit = Arc::clone(slots).acquire_owned().await;
+        permit.map_err(|_| self.closed())
+    }
+
+    /// An idle connection that needs no check, or the slot and an idle connection that does.
+    #[allow(clippy::type_complexity)]
+    fn fresh_idle(
+        self: &Arc<Self>,
+        kind: SessionKind,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<PodConn, (OwnedSemaphorePermit, Option<Idle>)> {
+        while let Some(idle) = self.pop_idle(kind) {
+            if self.is_outdated(&idle) {
+                continue;
+            }
+            if self.needs_check(&idle, kind) {
+                return Err((slot, Some(idle)));
+            }
+            return Ok(self.lend(idle, slot));
+        }
+        Err((slot, None))
+    }
+
+    fn is_outdated(&self, idle: &Idle) -> bool {
+        idle.since.elapsed() > self.idle_timeout || idle.era != self.era.load(Ordering::Acquire)
+    }
+
+    fn needs_check(&self, idle: &Idle, kind: SessionKind) -> bool {
+        idle.kind != kind
+            || idle.since.elapsed() > self.idle_ping_after
+            || idle.generation != self.generation.load(Ordering::Acquire)
+            || (kind == SessionKind::ReadWrite && self.must_reconfirm())
+    }
+
+    fn must_reconfirm(&self) -> bool {
+        let known = self.known();
+        known.unfit.is_some() || known.asked.is_none_or(|at| at.elapsed() > RECONFIRM_AFTER)
+    }
+
+    fn lend(self: &Arc<Self>, idle: Idle, slot: OwnedSemaphorePermit) -> PodConn {
+        let mut lease = Lease::new(Arc::clone(self), slot, idle.kind);
+        lease.generation = idle.generation;
+        lease.era = idle.era;
+        lease.has_init_connect = idle.has_init_connect;
+        PodConn::new(idle.raw, lease)
+    }
+
+    /// A checked or new connection, had by a task of its own: a caller that gives up neither wastes
+    /// it nor hides that it failed.
+    async fn obtain(
+        self: &Arc<Self>,
+        kind: SessionKind,
+        slot: OwnedSemaphorePermit,
+        stale: Option<Idle>,
+    ) -> Result<PodConn, ConnectError> {
+        let (give, take) = oneshot::channel();
+        let pool = Arc::clone(self);
+        self.handle.spawn(async move {
+            let result = pool
+                .check_or_dial(kind, slot, stale, || give.is_closed())
+                .await;
+            let Some(result) = result else { return };
+            if let Err(Err(unclaimed)) = give.send(result) {
+                pool.known().unclaimed = Some((Instant::now(), unclaimed));
+            }
+        });
+        // An error: the runtime is going down.
+        take.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    /// `None`: nobody wants it any more, and nothing was begun.
+    async fn check_or_dial(
+        self: &Arc<Self>,
+        kind: SessionKind,
+        slot: OwnedSemaphorePermit,
+        stale: Option<Idle>,
+        unwanted: impl Fn() -> bool,
+    ) -> Option<Result<PodConn, ConnectError>> {
+        let slot = match self.check(kind, slot, stale).await {
+            Ok(Ok(conn)) => return Some(Ok(conn)),
+            Ok(Err(slot)) => slot,
+            Err(error) => return Some(Err(error)),
+        };
+        let Ok(_turn) = self.connecting.acquire().await else {
+            return None;
+        };
+        if unwanted() {
+            return None;
+        }
+        // One may have come back while this one waited for its turn.
+        let slot = match self.fresh_idle(kind, slot) {
+            Ok(conn) => return Some(Ok(conn)),
+            Err((slot, Some(stale))) => match self.check(kind, slot, Some(stale)).await {
+                Ok(Ok(conn)) => return Some(Ok(conn)),
+                Ok(Err(slot)) => slot,
+                Err(error) => return Some(Err(error)),
+            },
+            Err((slot, None)) => slot,
+        };
+        Some(self.dial(kind, slot).await)
+    }
+
+    /// Asks idle connections, beginning with `stale`, until one is alive; gives the slot back if
+    /// none is.
+    async fn check(
+        self: &Arc<Self>,
+        kind: SessionKind,
+        slot: OwnedSemaphorePermit,
+        stale: Option<Idle>,
+    ) -> Result<Result<PodConn, OwnedSemaphorePermit>, ConnectError> {
+        let mut next = stale;
+        while let Some(mut idle) = next.take() {
+            let generation = self.generation.load(Ordering::Acquire);
+            match tokio::time::timeout(PING_TIMEOUT, self.ask(&mut idle, kind)).await {
+                Ok(Ok(verdict)) => {
+                    idle.generation = generation;
+                    let conn = self.lend(idle, slot);
+                    // Refused for this use, the connection goes back to its pool here.
+                    return verdict.map(|()| Ok(conn));
+                }
+                Ok(Err(_)) => {
+                    self.broke(idle.generation);
+                }
+                // The others would take as long to find out.
+                Err(_) => {
+                    self.broke(idle.generation);
+                    return Err(ConnectError::Silent {
+                        pod: self.pod().clone(),
+                        after: PING_TIMEOUT,
+                    });
+                }
+            }
+            drop(idle);
+            next = self.pop_idle(kind).filter(|idle| !self.is_outdated(idle));
+        }
+        Ok(Err(slot))
+    }
+
+    /// Whether an idle connection is alive, and the server behind it still what it was; brings its
+    /// session to `kind`. The outer error is the connection's, the inner one the pod's.
+    async fn ask(
+        &self,
+        idle: &mut Idle,
+        kind: SessionKind,
+    ) -> mysql_async::Result<Result<(), ConnectError>> {
+        if idle.kind == kind && !(kind == SessionKind::ReadWrite && self.must_reconfirm()) {
+            idle.raw.get()?.ping().await?;
+            return Ok(Ok(()));
+        }
+        let seen = self.history.seen();
+        let (_, facts) = self.dialler.introduce(&mut idle.raw, kind).await?;
+        idle.kind = kind;
+        let era = self.era.load(Ordering::Acquire);
+        if self.learn(&facts, era) != idle.era {
+            // Another server, though the socket is the same: not for anybody.
+            return Err(mysql_async::Error::Driver(
+                mysql_async::DriverError::ConnectionClosed,
+            ));
+        }
+        Ok(self.judge(facts, seen.as_deref(), kind))
+    }
+
+    async fn dial(
+        self: &Arc<Self>,
+        kind: SessionKind,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<PodConn, ConnectError> {
+        // All read before the server is asked: what changes meanwhile makes this one old.
+        let seen = self.history.seen();
+        let mut lease = Lease::new(Arc::clone(self), slot, kind);
+        let connected = self.dialler.connect(kind).await;
+        let (raw, facts) = match connected {
+            Ok(connected) => connected,
+            Err(refusal) => {
+                self.remember(&refusal);
+                if matches!(refusal, ConnectError::Overloaded { .. }) {
+                    lease.hold_slot_for(SHRINK_PAUSE);
+                }
+                return Err(refusal);
+            }
+        };
+        lease.era = self.learn(&facts, lease.era);
+        lease.has_init_connect = facts.has_init_connect;
+        // From here on the connection is good for somebody, if not for this caller.
+        let conn = PodConn::new(raw, lease);
+        self.judge(facts, seen.as_deref(), kind)?;
+        self.confirm();
+        Ok(conn)
+    }
+
+    /// Takes in who the server says it is; returns the era of a connection that was of `era`.
+    fn learn(&self, facts: &Facts, era: u64) -> u64 {
+        let mut known = self.known();
+        known.unclaimed = None;
+        known.asked = Some(Instant::now());
+        let before = known.identity.replace(facts.identity.clone());
+        if before.is_none_or(|before| before == facts.identity) {
+            return era;
+        }
+        let era = self.era.fetch_add(1, Ordering::AcqRel) + 1;
+        drop(known);
+        tracing::warn!(pod = %self.pod(), identity = facts.identity, "a new server has this address");
+        self.drop_idle(|_| true);
+        era
+    }
+
+    /// Whether the server may be written to, and remembers the answer. Not asked of replicas.
+    fn judge(
+        &self,
+        facts: Facts,
+        seen: Option<&super::position::Position>,
+        kind: SessionKind,
+    ) -> Result<(), ConnectError> {
+        if !self.is_primary() {
+            return Ok(());
+        }
+        let pod = || self.pod().clone();
+        let verdict = if !facts.writable {
+            Err(ConnectError::ReadOnly { pod: pod() })
+        } else {
+            let advanced = self.history.advance(seen, facts.position);
+            advanced.map_err(|lost| ConnectError::HistoryLost {
+                pod: pod(),
+                seen: lost.seen,
+                found: lost.found,
+            })
+        };
+        let was_lost = {
+            let mut known = self.known();
+            let before = std::mem::replace(&mut known.unfit, verdict.clone().err());
+            known.refused = verdict
+                .clone()
+                .err()
+                .map(|refusal| (Instant::now(), refusal));
+            matches!(before, Some(ConnectError::HistoryLost { .. }))
+        };
+        if let Err(refusal @ ConnectError::HistoryLost { .. }) = &verdict
+            && !was_lost
+        {
+            tracing::error!("{refusal}; no write will run on it");
+        }
+        match kind {
+            SessionKind::ReadWrite => verdict,
+            // Good enough to read from.
+            SessionKind::ReadOnly => Ok(()),
+        }
+    }
+
+    fn remember(&self, refusal: &ConnectError) {
+        if !refusal.remembered_for().is_zero() {
+            self.known().refused = Some((Instant::now(), refusal.clone()));
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The password is in nothing that is printed.
+
+use crate::double::impostors;
+use headless_mysql::config::ReplicaPolicy;
+use headless_mysql::discovery::FixedList;
+use headless_mysql::mysql_async::prelude::Queryable;
+use headless_mysql::testkit::dns::Fault;
+use headless_mysql::testkit::stage::Stage;
+use headless_mysql::{Cluster, Config, Error};
+use std::error::Error as _;
+use std::fmt::Debug;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tracing_subscriber::fmt::MakeWriter;
+
+const PASSWORD: &str = "correcthorse7319battery";
+const WRONG: &str = "stapler8204incorrect";
+
+/// Everything that was printed, to be searched.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    fn show(&self, thing: &impl Debug) {
+        writeln!(self.0.lock().unwrap(), "{thing:?}\n{thing:#?}").unwrap();
+    }
+
+    fn show_error(&self, error: &Error) {
+        self.show(error);
+        let mut next: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = next {
+            writeln!(self.0.lock().unwrap(), "{error}\n{error:?}").unwrap();
+            next = error.source();
+        }
+    }
+
+    #[track_caller]
+    fn assert_clean(&self, what: &str) {
+        let text = self.text();
+        for secret in [PASSWORD, WRONG] {
+            // As text, as a list of bytes, and one argument of several as the driver prints them.
+            let bytes = format!("{:?}", secret.as_bytes());
+            let bytes = bytes.trim_matches(['[', ']']);
+            let hex: String = secret.bytes().map(|b| format!("{b:02x}")).collect();
+            for form in [secret, bytes, &hex] {
+                let line = text.lines().find(|line| line.contains(form));
+                assert!(line.is_none(), "in {what}: {}", line.unwrap_or_default());
+            }
+        }
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Paper {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// One of each thing that a user can hold, while everything works.
+async fn succeed(stage: &Stage, config: Config, seen: &Paper) -> Cluster {
+    let url = format!(
+        "mysql://secretive:{PASSWORD}@{}/{}",
+        stage.service(),
+        stage.lab.database()
+    );
+    seen.show(&headless_mysql::url::parse(&url).unwrap());
+    seen.show(&config);
+    seen.show(&Cluster::builder(config.clone()));
+    let builder = Cluster::builder(config);
+    let cluster = builder.connect().await.unwrap();
+    seen.show(&cluster);
+    for route in [cluster.primary(), cluster.replicas()] {
+        seen.show(&route);
+        let mut conn = route.conn().await.unwrap();
+        seen.show(&conn);
+        let _: Vec<u8> = conn.query("SELECT 1").await.unwrap();
+        seen.show(&conn);
+    }
+    let mut tx = cluster.begin().await.unwrap();
+    tx.query_drop("DO 1").await.unwrap();
+    seen.show(&tx);
+    seen.show(&tx.commit().await.unwrap());
+    seen.show(&cluster.status());
+    cluster
+}
+
+async fn fail(stage: &Stage, config: Config, seen: &Paper) {
+    let quick = Duration::from_millis(200);
+    let config = config
+        .with_connect_timeout(Duration::from_millis(60))
+        .with_checkout_timeout(quick)
+        .with_connect_wait(quick);
+    let address = (stage.lab.address(0), stage.lab.port()).into();
+    let builder = |config: Config| Cluster::builder(config).resolver(FixedList::new([address]));
+
+    // Logins that are refused.
+    let refused = [
+        config.clone().with_password(WRONG),
+        config.clone().with_user("nobody"),
+        config.clone().with_database("nosuch"),
+    ];
+    for config in refused {
+        let cluster = builder(config).connect().await.unwrap();
+        seen.show_error(&cluster.primary().query_drop("DO 1").await.unwrap_err());
+        seen.show_error(&cluster.begin().await.unwrap_err());
+        seen.show(&cluster.status());
+    }
+    // Things that are no servers.
+    for (_, address, double) in impostors(stage).await {
+        let list = FixedList::new([address]);
+        let builder = Cluster::builder(config.clone()).resolver(list);
+        seen.show(&builder);
+        let cluster = builder.connect().await.unwrap();
+        seen.show_error(&cluster.primary().query_drop("DO 1").await.unwrap_err());
+        let only = cluster.replicas().policy(ReplicaPolicy::ReplicaOnly);
+        seen.show_error(&only.query_drop("DO 1").await.unwrap_err());
+        seen.show(&cluster.status());
+        drop(double);
+    }
+    // Names and URLs that cannot be used.
+    let nosuch = config.clone().with_service("nosuch");
+    seen.show_error(&Cluster::builder(nosuch).connect().await.unwrap_err());
+    let bad = config.clone().with_service("no_such");
+    seen.show_error(&Cluster::builder(bad).lazy().unwrap_err());
+    let nul = config.clone().with_password(format!("{PASSWORD}\0"));
+    seen.show_error(&Cluster::builder(nul).lazy().unwrap_err());
+    for url in [
+        format!("mysql://app:{PASSWORD}@/x"),
+        format!("mysql://app:{PASSWORD}%zz@mysql"),
+        format!("mysql://app:{PASSWORD}/@mysql"),
+        format!("mysql:app:{PASSWORD}@mysql"),
+        format!("{PASSWORD}"),
+        format!("mysql://app:{PASSWORD}@mysql:port"),
+        format!("mysql://app:{PASSWORD}@mysql?verify={}", "x"),
+        format!("mysql://app@mysql?password={PASSWORD}"),
+    ] {
+        seen.show_error(&Cluster::lazy(url).unwrap_err());
+    }
+    // DNS that does not answer.
+    stage.dns.set_fault(Some(Fault::ServFail));
+    seen.show_error(
+        &Cluster::builder(config.clone())
+            .connect()
+            .await
+            .unwrap_err(),
+    );
+    stage.dns.set_fault(None);
+
+    // Statements: refused, lost, late, cut off; and a server that goes away.
+    let cluster = builder(config).connect().await.unwrap();
+    let primary = || cluster.primary();
+    seen.show_error(&primary().query_drop("NONSENSE").await.unwrap_err());
+    let late = primary().deadline(Duration::from_millis(100));
+    seen.show_error(&late.query_drop("DO SLEEP(5)").await.unwrap_err());
+    let converted = primary().query::<u8>("SELECT 'text'").await;
+    seen.show_error(&converted.unwrap_err());
+    let missing = primary().exec_drop("SELECT ?", ()).await;
+    seen.show_error(&missing.unwrap_err());
+    let mut held = primary().conn().await.unwrap();
+    let tx = cluster.begin().await.unwrap();
+    stage.lab.kill(0).await.unwrap();
+    seen.show_error(&held.query_drop("DO 1").await.unwrap_err().into());
+    seen.show_error(&held.query_drop("DO 1").await.unwrap_err().into());
+    seen.show(&held);
+    seen.show_error(&tx.commit().await.unwrap_err());
+    seen.show_error(&primary().query_drop("DO 1").await.unwrap_err());
+    seen.show(&cluster.status());
+    let timeout = cluster.shutdown(Duration::ZERO).await;
+    seen.show_error(&timeout.unwrap_err());
+    seen.show_error(&primary().query_drop("DO 1").await.unwrap_err());
+    seen.show(&cluster);
+}
+
+/// On one thread, so that one thread's subscriber sees every task.
+#[tokio::test(flavor = "current_thread")]
+async fn the_password_is_in_no_log_line_no_debug_output_and_no_error() {
+    let stage = Stage::start(1).await.unwrap();
+    let mut root = stage.lab.admin(0).await.unwrap();
+    for statement in [
+        format!("CREATE USER secretive@'%' IDENTIFIED BY '{PASSWORD}'"),
+        "GRANT ALL ON app.* TO secretive@'%'".to_owned(),
+    ] {
+        root.query_drop(statement).await.unwrap();
+    }
+    let caught_up = stage.lab.wait_for_replication(Duration::from_secs(10));
+    caught_up.await.unwrap();
+    let config = stage
+        .config()
+        .with_user("secretive")
+        .with_password(PASSWORD);
+
+    let (logged, seen) = (Paper::default(), Paper::default());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(logged.clone())
+        .finish();
+    let recording = tracing::subscriber::set_default(subscriber);
+    let cluster = succeed(&stage, config.clone(), &seen).await;
+    fail(&stage, config, &seen).await;
+    drop(cluster);
+    drop(recording);
+
+    // Neither is empty, or their cleanness would prove nothing.
+    let text = logged.text();
+    for word in ["topology changed", "endpoint failed", "TRACE", "hickory"] {
+        assert!(text.contains(word), "{word} was not logged");
+    }
+    assert!(seen.text().contains("***"));
+    logged.assert_clean("the log");
+    seen.assert_clean("what was shown");
+}
