@@ -174,14 +174,16 @@ async fn a_primary_killed_and_moved_under_load_loses_nothing_acknowledged() {
 async fn a_wrong_password_is_said_to_be_one() {
     let stage = Stage::embedded(0).await.unwrap();
     let config = stage.config().with_password("wrong");
-    let error = Cluster::builder(config).connect().await.unwrap_err();
+    let cluster = Cluster::builder(config).connect().await.unwrap();
+    let error = cluster.primary().query_drop("DO 1").await.unwrap_err();
     let Error::Connect(ConnectError::AccessDenied { code, user, .. }) = &error else {
         panic!("{error}");
     };
     assert_eq!((*code, user.as_str()), (1045, "app"));
 
     let config = stage.config().with_database("other");
-    let error = Cluster::builder(config).connect().await.unwrap_err();
+    let cluster = Cluster::builder(config).connect().await.unwrap();
+    let error = cluster.primary().query_drop("DO 1").await.unwrap_err();
     assert!(
         error.to_string().contains("Unknown database 'other'"),
         "{error}"

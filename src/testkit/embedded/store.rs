@@ -338,10 +338,8 @@ mod tests {
     #[tokio::test]
     async fn positions_count_transactions_in_both_languages() {
         let volume = Volume::empty();
-        assert_eq!(
-            (volume.lock().gtid(), volume.lock().gtid_set()),
-            Default::default()
-        );
+        assert_eq!(volume.lock().gtid(), "");
+        assert_eq!(volume.lock().gtid_set(), "");
         commit(&volume, create());
         commit(&volume, row(7));
         assert_eq!(volume.lock().gtid(), "0-1-2");
