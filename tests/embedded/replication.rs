@@ -87,7 +87,7 @@ async fn replicas_follow_a_moved_primary_when_they_are_told() {
         .unwrap();
     let untold = pods.wait_for_replication(Duration::from_millis(50)).await;
     assert!(untold.is_err());
-    pods.repoint_replicas().unwrap();
+    pods.repoint_replicas().await.unwrap();
     pods.wait_for_replication(PATIENCE).await.unwrap();
 }
 

@@ -93,16 +93,15 @@ impl Connection {
         let known = known.into_iter().find(|known| *known as u8 == command);
         let outcome = match known {
             Some(Command::COM_QUERY) => self.query(body).await,
-            Some(Command::COM_PING) => Ok(self.ok()),
+            Some(Command::COM_PING) => self.ok(),
             Some(Command::COM_INIT_DB) => {
                 let entered = self.session.enter(&String::from_utf8_lossy(body));
-                entered.map(|()| self.ok())
+                entered.and_then(|()| self.ok())
             }
             Some(Command::COM_RESET_CONNECTION) => {
                 self.session.reset();
                 self.prepared.clear();
-                self.ok();
-                Ok(())
+                self.ok()
             }
             Some(Command::COM_STMT_PREPARE) => self.prepare(body),
             Some(Command::COM_STMT_EXECUTE) => self.run(body).await,
@@ -126,7 +125,7 @@ impl Connection {
                 match id.and_then(|id| self.prepared.get_mut(&id)) {
                     Some(prepared) => {
                         prepared.bound.forget();
-                        Ok(self.ok())
+                        self.ok()
                     }
                     None => Err(unknown_statement()),
                 }
@@ -188,9 +187,10 @@ impl Connection {
         Ok(())
     }
 
-    fn ok(&mut self) {
+    fn ok(&mut self) -> Result<(), Refusal> {
         let status = self.status(false);
         self.wire.answer(&Answer::done(0), status, false);
+        Ok(())
     }
 
     fn status(&self, more: bool) -> Status {

@@ -104,7 +104,7 @@ impl EmbeddedPods {
         let address = self.fresh_address()?;
         self.start_at(ordinal, address).await?;
         if ordinal == 0 {
-            self.repoint_replicas()?;
+            self.repoint_replicas().await?;
         }
         Ok(address)
     }
@@ -115,7 +115,7 @@ impl EmbeddedPods {
     /// # Errors
     ///
     /// None today; as the [`Lab`](crate::testkit::lab::Lab)'s.
-    pub fn repoint_replicas(&self) -> Result<(), LabError> {
+    pub async fn repoint_replicas(&self) -> Result<(), LabError> {
         let primary = self.pod(0)?.face().address;
         for replica in self.live_replicas() {
             replica.knobs.send_modify(|knobs| knobs.source = primary);

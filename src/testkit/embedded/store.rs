@@ -252,11 +252,11 @@ impl Table {
     /// The row with `key` as a transaction with `overlay` sees it.
     pub(super) fn row<'a>(&'a self, name: &str, overlay: &'a Overlay, key: i64) -> Option<&'a Row> {
         // The empty overlay is the usual one, and its key costs a copy of the name.
-        match overlay
-            .is_empty()
-            .then_some(None)
-            .unwrap_or_else(|| overlay.get(name, key))
-        {
+        let changed = match overlay.is_empty() {
+            true => None,
+            false => overlay.get(name, key),
+        };
+        match changed {
             Some(changed) => changed.as_ref(),
             None => self.rows.get(&key),
         }
