@@ -118,6 +118,20 @@ impl<S> Shared<S> {
         }
     }
 
+    /// Ends when the balancer is closed.
+    async fn closing(&self) {
+        loop {
+            // Registered before the flag is read, or a close in between would be lost.
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.closed.load(Ordering::Acquire) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// `asked` is the endpoint that has not answered yet.
     fn timed_out<R, E>(
         &self,
@@ -224,7 +238,13 @@ where
                 let vitals = Arc::clone(&endpoint.vitals);
                 let call = call_ready(endpoint.service.clone(), request.clone());
                 drop(endpoint);
-                let error = match tokio::time::timeout_at(deadline, call).await {
+                let served = tokio::select! {
+                    // A call that is served at once never looks further.
+                    biased;
+                    served = tokio::time::timeout_at(deadline, call) => served,
+                    () = shared.closing() => return Err(BalanceError::Closed),
+                };
+                let error = match served {
                     Ok(Ok(response)) => {
                         vitals.succeeded();
                         return Ok(Balanced { response, guard });

@@ -180,7 +180,7 @@ impl<S> Balance<S> {
         endpoints.map(|e| e.vitals.report(now)).collect()
     }
 
-    /// Turns away every call from now on, also those that wait.
+    /// Turns away every call from now on, also those that wait, for an endpoint or on one.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.changed.notify_waiters();
@@ -245,8 +245,10 @@ where
 /// The future of a call; see [`Balance`] for what dropping it means.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, E> {
-    inner: Pin<Box<dyn Future<Output = Result<Balanced<T>, BalanceError<E>>> + Send>>,
+    inner: Pin<Box<dyn Future<Output = Served<T, E>> + Send>>,
 }
+
+type Served<T, E> = Result<Balanced<T>, BalanceError<E>>;
 
 impl<T, E> fmt::Debug for ResponseFuture<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

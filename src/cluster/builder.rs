@@ -132,11 +132,11 @@ impl Running {
         let source = self.discovery.status().last_error;
         Err(Error::Discovery {
             waited: since.elapsed(),
-            source: source.unwrap_or_else(|| ResolveError::Timeout {
+            source: Box::new(source.unwrap_or_else(|| ResolveError::Timeout {
                 name: service.clone(),
                 after: since.elapsed(),
                 server: None,
-            }),
+            })),
             service,
         })
     }

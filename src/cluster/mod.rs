@@ -18,7 +18,7 @@ pub use status::{PodStatus, Status};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::mysql::{Committed, History, Login, Target, Tx};
+use crate::mysql::{Committed, History, Login, Target, Tx, in_runtime};
 use running::Running;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,12 +155,16 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Error::ShutdownTimeout`] when connections were still in use at the deadline; they fail at
-    /// their next statement. The shutdown is complete all the same.
+    /// their next statement. The shutdown is complete all the same. [`Error::RuntimeGone`] outside
+    /// a tokio runtime; nothing was done then, and dropping the last clone is the way to end it.
     ///
     /// # Cancel safety
     ///
     /// New calls fail from the first poll on; call it again to wait.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
+        if !in_runtime() {
+            return Err(Error::RuntimeGone);
+        }
         let now = Instant::now();
         // A month stands for a deadline that the clock cannot hold.
         let until = now.checked_add(deadline);
@@ -181,6 +185,10 @@ impl Cluster {
         let inner = &*self.inner;
         if inner.closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
+        }
+        // Timers panic where there is no runtime.
+        if !in_runtime() {
+            return Err(Error::RuntimeGone);
         }
         let running = match inner.running.get() {
             Some(running) => running,

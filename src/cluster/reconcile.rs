@@ -180,6 +180,15 @@ fn lock(map: &Mutex<Map>) -> MutexGuard<'_, Map> {
     map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Turns waiting calls away when the task is gone, however it went: with its runtime, for one.
+struct CloseOnDrop(Balance<PodPool>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Follows the topology until discovery is gone.
 pub(super) async fn reconcile(
     mut topologies: watch::Receiver<Arc<Topology>>,
@@ -187,9 +196,10 @@ pub(super) async fn reconcile(
     changes: Changes,
     balance: Balance<PodPool>,
 ) {
+    let balance = CloseOnDrop(balance);
     let mut prune = tokio::time::interval(PRUNE_INTERVAL);
     prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // The first answer may have come before this task subscribed.
+    // The first answer may have come before the subscription, which counts it as seen.
     topologies.mark_changed();
     loop {
         tokio::select! {
@@ -200,7 +210,7 @@ pub(super) async fn reconcile(
                 let topology = Arc::clone(&topologies.borrow_and_update());
                 pools.apply(&topology, &changes);
                 // Whether an endpoint is listed may have changed without any change of the set.
-                balance.wake();
+                balance.0.wake();
             }
             _ = prune.tick() => {
                 for (_, pool) in pools.all() {
@@ -208,5 +218,45 @@ pub(super) async fn reconcile(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::BalanceConfig;
+    use crate::discovery::{Answer, FoundPod};
+    use crate::topology::merge;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_came_before_the_subscription_is_not_missed() {
+        let host = "mysql-0.mysql.default.svc.cluster.local";
+        let address = "10.0.0.1".parse().unwrap();
+        let pod = FoundPod::new(Some(Ordinal::PRIMARY), host, [address], 3306);
+        let answer = Answer::new("mysql.default.svc.cluster.local", [pod], None);
+        let now = tokio::time::Instant::now();
+        let (topology, _) = merge(&Topology::default(), &answer, now, Duration::ZERO);
+        let (publish, _) = watch::channel(Arc::new(Topology::default()));
+        publish.send_replace(Arc::new(topology));
+
+        let handle = Handle::current();
+        let (changes, mut source) = mpsc::unbounded_channel();
+        let stream = futures_util::stream::poll_fn(move |cx| source.poll_recv(cx));
+        let balance = Balance::new(stream, BalanceConfig::default(), &handle);
+        let pools = Arc::new(Pools::new(
+            Config::new("mysql", "app"),
+            Arc::default(),
+            Arc::default(),
+            handle,
+        ));
+        let follower = reconcile(
+            publish.subscribe(),
+            Arc::clone(&pools),
+            changes,
+            balance.clone(),
+        );
+        // The clock is paused: the time is over once there is nothing left to do.
+        let _ = tokio::time::timeout(Duration::from_secs(1), follower).await;
+        assert_eq!(pools.all().len(), 1);
     }
 }

@@ -84,9 +84,10 @@ impl Work {
         Self::Prepared(sql.as_query().into_owned(), params.into())
     }
 
-    /// Whether running it twice is the same as running it once, in a session that cannot write:
-    /// one statement that is proven to leave nothing behind, so no CALL, SET, KILL or lock.
-    fn may_repeat(&self) -> bool {
+    /// Whether it is one statement that does nothing but read or write rows: no CALL, SET, KILL or
+    /// lock. In a session that cannot write, running it twice is then the same as running it once;
+    /// and a server that refuses it as read-only has executed nothing of it.
+    fn is_plain(&self) -> bool {
         match self {
             Self::Text(sql) | Self::Prepared(sql, _) => !leaves_trace(sql),
             Self::Batch(..) => false,
@@ -147,11 +148,9 @@ impl Route {
     /// # Cancel safety
     ///
     /// Safe: a connection being made is kept for others.
-    pub fn conn(self) -> impl Future<Output = Result<PodConn, Error>> + Send + 'static {
-        async move {
-            let deadline = self.overall();
-            self.checkout(deadline).await
-        }
+    pub async fn conn(self) -> Result<PodConn, Error> {
+        let overall = self.overall();
+        self.checkout(overall).await
     }
 
     /// Begins a transaction: read-write on the primary's route, read-only on the replicas'.
@@ -162,28 +161,26 @@ impl Route {
     /// # Errors
     ///
     /// As [`Route::conn`], and those of any statement.
-    pub fn begin(self) -> impl Future<Output = Result<Tx, Error>> + Send + 'static {
-        async move {
-            let overall = self.overall();
-            let access = match self.target {
-                Target::Primary => Access::ReadWrite,
-                Target::Replicas => Access::ReadOnly,
+    pub async fn begin(self) -> Result<Tx, Error> {
+        let overall = self.overall();
+        let access = match self.target {
+            Target::Primary => Access::ReadWrite,
+            Target::Replicas => Access::ReadOnly,
+        };
+        let give_up = self.checkout_deadline(overall);
+        loop {
+            let conn = self.checkout_by(give_up, overall).await?;
+            let again = match Tx::begin(conn, access).await {
+                Ok(tx) => return Ok(tx),
+                Err(error) => match &error {
+                    Error::Server { source, .. } if is_read_only(source) => error,
+                    // A transaction that may have begun is gone with its connection.
+                    Error::ConnectionLost { .. } | Error::Superseded { .. } => error,
+                    _ => return Err(error),
+                },
             };
-            let give_up = self.checkout_deadline(overall);
-            loop {
-                let conn = self.checkout_by(give_up, overall).await?;
-                let again = match Tx::begin(conn, access).await {
-                    Ok(tx) => return Ok(tx),
-                    Err(error) => match &error {
-                        Error::Server { source, .. } if is_read_only(source) => error,
-                        // A transaction that may have begun is gone with its connection.
-                        Error::ConnectionLost { .. } | Error::Superseded { .. } => error,
-                        _ => return Err(error),
-                    },
-                };
-                if access == Access::ReadOnly || Instant::now() >= give_up {
-                    return Err(again);
-                }
+            if access == Access::ReadOnly || Instant::now() >= give_up {
+                return Err(again);
             }
         }
     }
@@ -385,7 +382,7 @@ impl Route {
     /// Checkout, run, return; once more on another connection if that is safe.
     async fn execute(self, work: Work) -> Result<(Vec<Row>, Outcome), Error> {
         let overall = self.overall();
-        let mut repeats = u32::from(self.cluster.config().read_retry);
+        let mut repeated = false;
         loop {
             let mut conn = self.checkout(overall).await?;
             let error = match work.run(&mut conn).await {
@@ -402,14 +399,22 @@ impl Route {
             let again = match error {
                 // Nothing was sent.
                 Error::Superseded { .. } => true,
-                Error::ConnectionLost { .. } => conn.is_read_only_session() && work.may_repeat(),
+                Error::ConnectionLost { .. } => {
+                    self.cluster.config().read_retry
+                        && conn.is_read_only_session()
+                        && work.is_plain()
+                }
+                // Executed nothing; the next checkout waits for a primary that takes writes.
+                Error::Server { ref source, .. } => {
+                    self.target == Target::Primary && is_read_only(source) && work.is_plain()
+                }
                 _ => false,
             };
-            if !again || repeats == 0 {
+            if !again || repeated {
                 return Err(error);
             }
             tracing::debug!(pod = %conn.pod(), %error, "a statement is run once more");
-            repeats -= 1;
+            repeated = true;
         }
     }
 

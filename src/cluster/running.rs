@@ -10,6 +10,7 @@ use crate::error::{ConnectError, Error};
 use crate::mysql::{Limit, PodConn, PodPool, PodRequest, Target};
 use crate::topology::{Discovery, RefreshConfig};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -26,6 +27,8 @@ pub(super) struct Running {
     balance: Balance<PodPool>,
     pools: Arc<Pools>,
     reconcile: AbortHandle,
+    /// Closed on purpose, not because the tasks are gone.
+    shut: AtomicBool,
 }
 
 impl Running {
@@ -38,7 +41,7 @@ impl Running {
             .map_err(|source| Error::Discovery {
                 service: inner.source.describe(),
                 waited: Duration::ZERO,
-                source,
+                source: Box::new(source),
             })?;
         let refresh = RefreshConfig::default()
             .with_min_interval(config.refresh_min)
@@ -48,9 +51,11 @@ impl Running {
 
         let (changes, mut source) = mpsc::unbounded_channel();
         let source = futures_util::stream::poll_fn(move |cx| source.poll_recv(cx));
-        let mut options = BalanceConfig::default();
-        options.checkout_timeout = config.checkout_timeout;
-        options.max_waiters = config.max_waiters;
+        let options = BalanceConfig {
+            checkout_timeout: config.checkout_timeout,
+            max_waiters: config.max_waiters,
+            ..BalanceConfig::default()
+        };
         let balance = Balance::new(source, options, &handle);
         let nudged = discovery.clone();
         balance.on_trouble(move || nudged.resolve_now());
@@ -73,6 +78,7 @@ impl Running {
             balance,
             pools,
             reconcile,
+            shut: AtomicBool::new(false),
         })
     }
 
@@ -134,7 +140,8 @@ impl Running {
         match error {
             BalanceError::QueueFull { waiting } => Error::QueueFull { waiting },
             BalanceError::Endpoint(error) => Error::Connect(error),
-            BalanceError::Closed => Error::Closed,
+            BalanceError::Closed if self.shut.load(Ordering::Acquire) => Error::Closed,
+            BalanceError::Closed => Error::RuntimeGone,
             BalanceError::Timeout {
                 waited,
                 endpoints: pods,
@@ -185,6 +192,7 @@ impl Running {
     }
 
     pub(super) async fn shutdown(&self, until: Instant) -> Result<(), Error> {
+        self.shut.store(true, Ordering::Release);
         self.balance.close();
         self.discovery.stop();
         self.reconcile.abort();

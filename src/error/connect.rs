@@ -11,35 +11,36 @@ use std::time::Duration;
 /// How long a caller leaves a pod alone that is well but not fit for its request.
 const UNFIT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Which pod at which address: for errors, events and reports.
+/// Which pod at which address: for errors, events and reports. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PodId {
-    name: Arc<str>,
+pub struct PodId(Arc<Identity>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Identity {
+    name: Box<str>,
     address: SocketAddr,
 }
 
 impl PodId {
     pub(crate) fn new(name: &str, address: SocketAddr) -> Self {
-        Self {
-            name: name.into(),
-            address,
-        }
+        let name = name.into();
+        Self(Arc::new(Identity { name, address }))
     }
 
     /// The pod's name, such as `mysql-0`; the host's first label where no ordinal is known.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The address that was dialled.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 }
 
 impl fmt::Display for PodId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.address)
+        write!(f, "{} ({})", self.name(), self.address())
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
         /// The last look-up's error.
-        source: ResolveError,
+        source: Box<ResolveError>,
     },
 
     /// No primary could be reached in time; nothing was executed.

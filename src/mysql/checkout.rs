@@ -134,10 +134,9 @@ impl Pool {
     }
 
     fn lend(self: &Arc<Self>, idle: Idle, slot: OwnedSemaphorePermit) -> PodConn {
-        let mut lease = Lease::new(Arc::clone(self), slot, idle.kind);
+        let mut lease = Lease::new(Arc::clone(self), slot, idle.kind, idle.origin);
         lease.generation = idle.generation;
         lease.era = idle.era;
-        lease.has_init_connect = idle.has_init_connect;
         PodConn::new(idle.raw, lease)
     }
 
@@ -263,7 +262,7 @@ impl Pool {
     ) -> Result<PodConn, ConnectError> {
         // All read before the server is asked: what changes meanwhile makes this one old.
         let seen = self.history.seen();
-        let mut lease = Lease::new(Arc::clone(self), slot, kind);
+        let mut lease = Lease::new(Arc::clone(self), slot, kind, Arc::default());
         let connected = self.dialler.connect(kind).await;
         let (raw, facts) = match connected {
             Ok(connected) => connected,
@@ -276,7 +275,7 @@ impl Pool {
             }
         };
         lease.era = self.learn(&facts, lease.era);
-        lease.has_init_connect = facts.has_init_connect;
+        lease.origin = Arc::clone(&facts.origin);
         // From here on the connection is good for somebody, if not for this caller.
         let conn = PodConn::new(raw, lease);
         self.judge(facts, seen.as_deref(), kind)?;

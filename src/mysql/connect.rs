@@ -11,7 +11,7 @@ use crate::config::{Config, Verify};
 use crate::error::{ConnectError, PodId};
 use crate::name::Ordinal;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Row};
+use mysql_async::{Conn, Opts, OptsBuilder, QueryResult, Row, TextProtocol};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,8 +43,16 @@ pub(crate) struct Facts {
     pub(crate) identity: String,
     pub(crate) writable: bool,
     pub(crate) position: Position,
+    pub(crate) origin: Arc<Origin>,
+}
+
+/// What a session was when it was new, as far as a reset does not restore it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Origin {
     /// A reset would not run `init_connect` again.
     pub(crate) has_init_connect: bool,
+    /// The answer to [`home`]: a reset keeps the database and the role last chosen.
+    pub(crate) home: String,
 }
 
 /// How to connect to one incarnation of a pod.
@@ -55,6 +63,7 @@ pub(crate) struct Dialler {
     verify: Verify,
     timeout: Duration,
     user: String,
+    database: Option<String>,
     /// One per incarnation: it holds the driver's caches.
     opts: Opts,
     login: Arc<Login>,
@@ -97,6 +106,7 @@ impl Dialler {
             verify: config.verify,
             timeout: config.connect_timeout,
             user: config.user.clone(),
+            database: config.database.clone(),
             opts: opts.into(),
             login,
         }
@@ -131,7 +141,7 @@ impl Dialler {
     ///
     /// `autocommit` is set always: the status flag of a server-wide `autocommit=0` lies. The
     /// character set is set because a reset falls back to the server's on MySQL.
-    pub(crate) fn setup(kind: SessionKind) -> &'static str {
+    fn setup(kind: SessionKind) -> &'static str {
         match kind {
             SessionKind::ReadWrite => {
                 "SET NAMES utf8mb4; SET SESSION autocommit = 1; \
@@ -143,6 +153,15 @@ impl Dialler {
         }
     }
 
+    /// As [`Dialler::setup`] after a reset, and asks for the session's [`home`].
+    pub(crate) fn setup_again(&self, conn: &Conn, kind: SessionKind) -> String {
+        let go_back = match &self.database {
+            Some(database) => format!("USE `{}`; ", database.replace('`', "``")),
+            None => String::new(),
+        };
+        format!("{}; {go_back}SELECT {}", Self::setup(kind), home(conn))
+    }
+
     /// Sets the session up and asks who this is, in one round trip.
     pub(crate) async fn introduce(
         &self,
@@ -151,6 +170,7 @@ impl Dialler {
     ) -> mysql_async::Result<(String, Facts)> {
         let conn = conn.get()?;
         let maria = is_mariadb(conn);
+        let home = home(conn);
         let question = if maria {
             "SELECT @@global.hostname, @@global.server_id, @@global.read_only, \
              @@global.init_connect, @@global.gtid_binlog_pos"
@@ -160,13 +180,9 @@ impl Dialler {
              @@global.init_connect, @@global.gtid_executed"
         };
         let mut result = conn
-            .query_iter(format!("{}; {question}", Self::setup(kind)))
+            .query_iter(format!("{}; {question}, {home}", Self::setup(kind)))
             .await?;
-        let mut answer: Option<Row> = None;
-        while !result.is_empty() {
-            let rows: Vec<Row> = result.collect().await?;
-            answer = rows.into_iter().next().or(answer);
-        }
+        let answer = last_row(&mut result).await?;
         // An error in a later result is pending here.
         result.drop_result().await?;
         let unexpected = || other("the server did not say who it is");
@@ -190,7 +206,10 @@ impl Dialler {
             // An enum on newer MariaDB: only these two texts mean writable.
             writable: matches!(read_only.to_ascii_uppercase().as_str(), "0" | "OFF"),
             position: position.map_err(other)?,
-            has_init_connect: text(3).is_some_and(|init| !init.trim().is_empty()),
+            origin: Arc::new(Origin {
+                has_init_connect: text(3).is_some_and(|init| !init.trim().is_empty()),
+                home: text(5).ok_or_else(unexpected)?,
+            }),
         };
         Ok((hostname, facts))
     }
@@ -279,6 +298,27 @@ impl Dialler {
 
 fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> mysql_async::Error {
     mysql_async::Error::Other(error.into())
+}
+
+/// The first row of the last result set that has any.
+pub(super) async fn last_row(
+    result: &mut QueryResult<'_, '_, TextProtocol>,
+) -> mysql_async::Result<Option<Row>> {
+    let mut answer = None;
+    while !result.is_empty() {
+        let rows: Vec<Row> = result.collect().await?;
+        answer = rows.into_iter().next().or(answer);
+    }
+    Ok(answer)
+}
+
+/// An expression for who is where: the account, the role (MySQL has them since 8.0) and the
+/// database, none of which a reset restores.
+fn home(conn: &Conn) -> &'static str {
+    match conn.server_version() {
+        (..8, ..) => "CONCAT(QUOTE(CURRENT_USER()), QUOTE(DATABASE()))",
+        _ => "CONCAT(QUOTE(CURRENT_USER()), QUOTE(CURRENT_ROLE()), QUOTE(DATABASE()))",
+    }
 }
 
 /// MariaDB announces itself as version 10 or later; MySQL is at 9.

@@ -3,7 +3,7 @@
 //! Owns the slot, the count in the balancer, and the cleaning. It must never put a connection back
 //! whose last user's state may still be visible, and must never wait without a deadline.
 
-use super::connect::{Dialler, Raw, SessionKind};
+use super::connect::{Origin, Raw, SessionKind, last_row};
 use super::pool::Pool;
 use crate::balance::Guard;
 use crate::config::Reset;
@@ -31,12 +31,17 @@ pub(crate) struct Lease {
     pub(crate) generation: u64,
     pub(crate) era: u64,
     pub(crate) kind: SessionKind,
-    pub(crate) has_init_connect: bool,
+    pub(crate) origin: Arc<Origin>,
 }
 
 impl Lease {
     /// Of the pool's present generation and era.
-    pub(crate) fn new(pool: Arc<Pool>, slot: OwnedSemaphorePermit, kind: SessionKind) -> Self {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        slot: OwnedSemaphorePermit,
+        kind: SessionKind,
+        origin: Arc<Origin>,
+    ) -> Self {
         Self {
             slot: Some(slot),
             fallback: None,
@@ -44,7 +49,7 @@ impl Lease {
             generation: pool.generation.load(Ordering::Acquire),
             era: pool.era.load(Ordering::Acquire),
             kind,
-            has_init_connect: false,
+            origin,
             pool,
         }
     }
@@ -59,7 +64,7 @@ impl Lease {
             generation: self.generation,
             era: self.era,
             kind: self.kind,
-            has_init_connect: self.has_init_connect,
+            origin: Arc::clone(&self.origin),
         }
     }
 
@@ -92,11 +97,11 @@ impl Lease {
 
 /// What a session may still hold of its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) enum Trace {
+pub enum Trace {
     #[default]
     Nothing,
-    /// Only the last insert id.
-    InsertId,
+    /// Only what statements tell of themselves: the last insert id and the warnings.
+    Diagnostics,
     /// Anything: variables, temporary tables, locks.
     Session,
 }
@@ -127,6 +132,10 @@ impl Cleaning {
     }
 }
 
+/// Ends what [`Trace::Diagnostics`] stands for. MariaDB keeps the warnings of the last statement until
+/// one comes that reads a table, so there is one.
+const FORGET: &str = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS nothing";
+
 /// Cleans the connection and puts it back, or closes it.
 pub(crate) async fn clean(mut raw: Raw, lease: Lease, cleaning: Cleaning) {
     let work = tokio::time::timeout(CLEAN_TIMEOUT, scrub(&mut raw, &lease, cleaning));
@@ -154,31 +163,23 @@ async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async:
     if cleaning.rollback {
         conn.query_drop("ROLLBACK").await?;
     }
-    if cleaning.trace == Trace::InsertId {
-        conn.query_drop("DO LAST_INSERT_ID(0)").await?;
+    if cleaning.trace == Trace::Diagnostics {
+        conn.query_drop(FORGET).await?;
     }
     Ok(true)
 }
 
-/// Resets the session and restores what a reset does not: neither `init_connect`, nor the database,
-/// nor (on MySQL) the character set.
+/// Resets the session and restores what a reset does not; see [`Origin`].
 async fn reset(raw: &mut Raw, lease: &Lease) -> mysql_async::Result<bool> {
     let conn = raw.get()?;
-    if lease.has_init_connect || !conn.reset().await? {
+    // A reset would not run `init_connect` again; a new connection does.
+    if lease.origin.has_init_connect || !conn.reset().await? {
         return Ok(false);
     }
-    let setup = Dialler::setup(lease.kind);
-    let home = conn.opts().db_name().map(|name| name.replace('`', "``"));
-    match home {
-        Some(home) => conn.query_drop(format!("{setup}; USE `{home}`")).await?,
-        None => {
-            conn.query_drop(setup).await?;
-            let database: Option<Option<String>> = conn.query_first("SELECT DATABASE()").await?;
-            // Nothing can unselect a database.
-            return Ok(database.flatten().is_none());
-        }
-    }
-    Ok(true)
+    let setup = lease.pool.dialler.setup_again(conn, lease.kind);
+    let home = last_row(&mut conn.query_iter(setup).await?).await?;
+    let home: Option<String> = home.and_then(|row| row.get_opt(0)?.ok());
+    Ok(home.as_ref() == Some(&lease.origin.home))
 }
 
 /// Reads whatever is left on the connection, and proves that nothing is: only an answer to *this*

@@ -20,7 +20,7 @@ mod tx;
 
 pub(crate) use connect::{Dialler, Login};
 pub(crate) use fault::is_read_only;
-pub(crate) use podconn::Limit;
+pub(crate) use podconn::{Limit, in_runtime};
 pub(crate) use pool::{PodPool, Pool};
 pub(crate) use position::History;
 pub(crate) use queryable::convert;

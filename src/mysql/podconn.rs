@@ -8,8 +8,7 @@
 use super::connect::{Raw, SessionKind};
 use super::fault::{Fault, fault, is_read_only, rolls_back};
 use super::lease::{Cleaning, Lease, Trace, clean, drained};
-use super::text::{SqlText, Verdicts};
-use super::trace::leaves_trace;
+use super::text::{SqlText, Verdicts, trace_of};
 use crate::balance::Guard;
 use crate::error::{Error, PodId};
 use mysql_async::Conn;
@@ -47,6 +46,8 @@ pub(crate) struct Session {
     cut_off: bool,
     /// The connection is gone.
     lost: bool,
+    /// Its user has run something; until then the driver still tells of the last user's statement.
+    used: bool,
     /// A result or stream was handed out that may not have been read to its end.
     streaming: bool,
     /// The status flags the driver shows are not those of the last statement. (It takes the answer
@@ -70,6 +71,8 @@ pub(crate) struct Session {
 ///   [`Error::Interrupted`] and is closed when dropped. No other user can get its rows.
 /// * An open transaction is rolled back, and session state is reset, before anybody else gets the
 ///   connection.
+/// * It may outlive its [`Cluster`](crate::Cluster), but not a
+///   [`shutdown`](crate::Cluster::shutdown): after that it fails with [`Error::Closed`].
 /// * Results handed out row by row (`*_iter`, `*_stream`) are the caller's to time once they have
 ///   begun.
 ///
@@ -101,6 +104,7 @@ impl PodConn {
                 },
                 cut_off: false,
                 lost: false,
+                used: false,
                 streaming: false,
                 flags_unknown: false,
                 in_tx: false,
@@ -124,17 +128,22 @@ impl PodConn {
 
     /// Rows changed by the last statement.
     pub fn affected_rows(&self) -> u64 {
-        self.raw.peek().map_or(0, Conn::affected_rows)
+        self.own().map_or(0, Conn::affected_rows)
     }
 
     /// The id the last statement generated, if it did.
     pub fn last_insert_id(&self) -> Option<u64> {
-        self.raw.peek().and_then(Conn::last_insert_id)
+        self.own().and_then(Conn::last_insert_id)
     }
 
     /// How many warnings the last statement gave.
     pub fn warnings(&self) -> u16 {
-        self.raw.peek().map_or(0, Conn::get_warnings)
+        self.own().map_or(0, Conn::get_warnings)
+    }
+
+    /// The connection, once the last statement on it is its user's own.
+    fn own(&self) -> Option<&Conn> {
+        self.raw.peek().filter(|_| self.session.used)
     }
 
     /// From now on each operation may take this long. `None`: as long as it takes.
@@ -153,6 +162,7 @@ impl PodConn {
         self.session.check()?;
         self.session.trace = Trace::Session;
         self.session.streaming = true;
+        self.session.used = true;
         self.raw.get().map_err(Error::from)
     }
 
@@ -177,6 +187,10 @@ impl PodConn {
     /// To be called before every operation: refuses if the connection's state is not known, and
     /// reads what a stream left behind. Nothing is sent for the operation yet.
     pub(crate) async fn ready(&mut self) -> Result<(), Error> {
+        // Deadlines are timers, and these panic where there is no runtime.
+        if !in_runtime() {
+            return Err(Error::RuntimeGone);
+        }
         self.session.check()?;
         // The driver closes the connection on its own on some errors, also of the caller's making.
         if self.raw.peek().is_none_or(Conn::is_disconnected) {
@@ -198,8 +212,8 @@ impl PodConn {
     pub(crate) async fn ready_for(&mut self, statement: &[u8]) -> Result<(), Error> {
         self.ready().await?;
         let session = &mut self.session;
-        if session.trace < Trace::Session && leaves_trace(statement) {
-            session.trace = Trace::Session;
+        if session.trace < Trace::Session {
+            session.trace = session.trace.max(trace_of(statement));
         }
         Ok(())
     }
@@ -208,8 +222,8 @@ impl PodConn {
     pub(crate) async fn ready_for_prepared<S: SqlText>(&mut self, stmt: &S) -> Result<(), Error> {
         self.ready().await?;
         let session = &mut self.session;
-        if session.trace < Trace::Session && stmt.leaves_trace(&mut session.verdicts) {
-            session.trace = Trace::Session;
+        if session.trace < Trace::Session {
+            session.trace = session.trace.max(stmt.trace(&mut session.verdicts));
         }
         Ok(())
     }
@@ -224,6 +238,11 @@ impl PodConn {
     pub(crate) fn split(&mut self) -> mysql_async::Result<(&mut Conn, &mut Session)> {
         Ok((self.raw.get()?, &mut self.session))
     }
+}
+
+/// Whether the caller runs in a tokio runtime. A task is asked for first: the handle is counted.
+pub(crate) fn in_runtime() -> bool {
+    tokio::task::try_id().is_some() || tokio::runtime::Handle::try_current().is_ok()
 }
 
 impl Session {
@@ -277,11 +296,12 @@ impl Session {
     pub(crate) fn will_stream(&mut self) {
         self.streaming = true;
         // What the statements insert cannot be seen from here.
-        self.trace = self.trace.max(Trace::InsertId);
+        self.trace = self.trace.max(Trace::Diagnostics);
     }
 
-    pub(crate) fn saw_insert_id(&mut self) {
-        self.trace = self.trace.max(Trace::InsertId);
+    /// An insert id, or warnings.
+    pub(crate) fn left_diagnostics(&mut self) {
+        self.trace = self.trace.max(Trace::Diagnostics);
     }
 
     /// The driver shows the status flags of a statement that ended just now.
@@ -305,6 +325,7 @@ impl Session {
     ) -> mysql_async::Result<T> {
         let started = Instant::now();
         self.cut_off = true;
+        self.used = true;
         let result = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, operation).await,
             None => Ok(operation.await),
@@ -332,6 +353,8 @@ impl Session {
             Fault::Refused => {
                 self.cut_off = false;
                 self.flags_unknown = true;
+                // Of the rows before the one that was refused, and the error itself.
+                self.left_diagnostics();
                 self.heed(&error);
                 Err(error)
             }

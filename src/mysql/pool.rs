@@ -16,7 +16,7 @@
 //! * `banned_era`: connections up to it fail at their next statement, because another incarnation
 //!   has proven to be the pod now.
 
-use super::connect::{Dialler, Raw, SessionKind};
+use super::connect::{Dialler, Origin, Raw, SessionKind};
 use super::lease::Lease;
 use super::podconn::PodConn;
 use super::position::History;
@@ -46,7 +46,7 @@ pub(super) struct Idle {
     pub(super) generation: u64,
     pub(super) era: u64,
     pub(super) kind: SessionKind,
-    pub(super) has_init_connect: bool,
+    pub(super) origin: Arc<Origin>,
 }
 
 /// What is known of the server behind the address.
@@ -317,7 +317,7 @@ impl Pool {
             generation: lease.generation,
             era: lease.era,
             kind: lease.kind,
-            has_init_connect: lease.has_init_connect,
+            origin: Arc::clone(&lease.origin),
         };
         let mut idle = self.idle();
         // Looked at under the lock: whoever retires the pool or ends the era empties the list after.

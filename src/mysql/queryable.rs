@@ -11,7 +11,7 @@ use crate::error::Error;
 use futures_util::FutureExt;
 use mysql_async::prelude::{AsQuery, FromRow, Protocol, Queryable, StatementLike};
 use mysql_async::{
-    BinaryProtocol, Params, QueryResult, ResultSetStream, Row, Statement, TextProtocol,
+    BinaryProtocol, Conn, Params, QueryResult, ResultSetStream, Row, Statement, TextProtocol,
 };
 
 /// What the methods of `Queryable` return.
@@ -68,6 +68,11 @@ fn no_rows() -> mysql_async::Error {
     mysql_async::Error::Other("the statement returns no rows to stream".into())
 }
 
+/// Whether the last statement left what the next user could ask for.
+fn left_a_trace(conn: &Conn) -> bool {
+    conn.last_insert_id().is_some() || conn.get_warnings() > 0
+}
+
 impl PodConn {
     async fn text_fold<Q, T, U>(
         &mut self,
@@ -84,12 +89,12 @@ impl PodConn {
         let deadline = session.deadline();
         let operation = async {
             let folded = fold(conn.query_iter(query).await?, init, f).await?;
-            Ok((folded, conn.last_insert_id().is_some()))
+            Ok((folded, left_a_trace(conn)))
         };
-        let (folded, inserted) = session.run(deadline, operation).await?;
+        let (folded, left) = session.run(deadline, operation).await?;
         session.saw_flags();
-        if inserted {
-            session.saw_insert_id();
+        if left {
+            session.left_diagnostics();
         }
         Ok(folded)
     }
@@ -110,12 +115,12 @@ impl PodConn {
         let deadline = session.deadline();
         let operation = async {
             let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
-            Ok((folded, conn.last_insert_id().is_some()))
+            Ok((folded, left_a_trace(conn)))
         };
-        let (folded, inserted) = session.run(deadline, operation).await?;
+        let (folded, left) = session.run(deadline, operation).await?;
         session.saw_flags();
-        if inserted {
-            session.saw_insert_id();
+        if left {
+            session.left_diagnostics();
         }
         Ok(folded)
     }
@@ -151,7 +156,7 @@ impl PodConn {
         P: Into<Params> + Send,
     {
         let (conn, session) = self.split()?;
-        session.saw_insert_id();
+        session.left_diagnostics();
         let deadline = session.deadline();
         session
             .run(deadline, conn.exec_batch(stmt, params_iter))

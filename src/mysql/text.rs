@@ -10,6 +10,7 @@
 //! [`PodConn`]: super::PodConn
 //! [`Tx`]: super::Tx
 
+use super::lease::Trace;
 use super::trace::leaves_trace;
 use mysql_async::Statement;
 use mysql_async::prelude::StatementLike;
@@ -18,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Verdicts on the prepared statements of one connection, by their id.
-pub(crate) type Verdicts = HashMap<u32, bool>;
+pub(crate) type Verdicts = HashMap<u32, Trace>;
 
 /// A statement whose text can be read: strings, bytes, and statements prepared with
 /// [`prep`](mysql_async::prelude::Queryable::prep).
@@ -29,21 +30,40 @@ pub trait SqlText: StatementLike + sealed::Judged {}
 impl<S: StatementLike + sealed::Judged> SqlText for S {}
 
 pub(crate) mod sealed {
-    use super::Verdicts;
+    use super::{Trace, Verdicts};
 
-    /// Whether running it may leave a trace in the session.
+    /// What running it may leave in the session.
     pub trait Judged {
         #[doc(hidden)]
-        fn leaves_trace(&self, verdicts: &mut Verdicts) -> bool;
+        fn trace(&self, verdicts: &mut Verdicts) -> Trace;
     }
+}
+
+/// What a statement may leave, as far as its text tells.
+pub(super) fn trace_of(statement: &[u8]) -> Trace {
+    if leaves_trace(statement) {
+        Trace::Session
+    } else if has_returning(statement) {
+        Trace::Diagnostics
+    } else {
+        Trace::Nothing
+    }
+}
+
+/// The answer to `INSERT … RETURNING` is rows, which do not carry the insert id. Wherever the word
+/// stands: that it is only the name of a column costs a round trip and breaks nothing.
+fn has_returning(statement: &[u8]) -> bool {
+    const RETURNING: &[u8] = b"RETURNING";
+    let mut places = statement.windows(RETURNING.len());
+    places.any(|place| place.eq_ignore_ascii_case(RETURNING))
 }
 
 macro_rules! judged_by_bytes {
     ($($type:ty),*) => {$(
         impl sealed::Judged for $type {
-            fn leaves_trace(&self, _: &mut Verdicts) -> bool {
+            fn trace(&self, _: &mut Verdicts) -> Trace {
                 let bytes: &[u8] = self.as_ref();
-                leaves_trace(bytes)
+                trace_of(bytes)
             }
         }
     )*};
@@ -62,9 +82,9 @@ judged_by_bytes!(
 macro_rules! judged_by_str {
     ($($type:ty),*) => {$(
         impl sealed::Judged for $type {
-            fn leaves_trace(&self, _: &mut Verdicts) -> bool {
+            fn trace(&self, _: &mut Verdicts) -> Trace {
                 let text: &str = self.as_ref();
-                leaves_trace(text.as_bytes())
+                trace_of(text.as_bytes())
             }
         }
     )*};
@@ -73,15 +93,15 @@ macro_rules! judged_by_str {
 judged_by_str!(Box<str>, Arc<str>, Cow<'_, str>);
 
 impl sealed::Judged for Statement {
-    fn leaves_trace(&self, verdicts: &mut Verdicts) -> bool {
-        let judge = || text_of(self).is_none_or(|text| leaves_trace(&text));
+    fn trace(&self, verdicts: &mut Verdicts) -> Trace {
+        let judge = || text_of(self).map_or(Trace::Session, |text| trace_of(&text));
         *verdicts.entry(self.id()).or_insert_with(judge)
     }
 }
 
 impl<T: sealed::Judged + Clone> sealed::Judged for &T {
-    fn leaves_trace(&self, verdicts: &mut Verdicts) -> bool {
-        (**self).leaves_trace(verdicts)
+    fn trace(&self, verdicts: &mut Verdicts) -> Trace {
+        (**self).trace(verdicts)
     }
 }
 
@@ -122,13 +142,18 @@ mod tests {
     fn every_form_of_a_text_is_judged_alike() {
         use sealed::Judged;
         let verdicts = &mut Verdicts::new();
-        for (text, leaves) in [("SELECT 1", false), ("SET @a = 1", true)] {
-            assert_eq!(text.leaves_trace(verdicts), leaves);
-            assert_eq!(text.to_owned().leaves_trace(verdicts), leaves);
-            assert_eq!((&text.to_owned()).leaves_trace(verdicts), leaves);
-            assert_eq!(text.as_bytes().leaves_trace(verdicts), leaves);
-            assert_eq!(Box::<str>::from(text).leaves_trace(verdicts), leaves);
-            assert_eq!(Cow::Borrowed(text).leaves_trace(verdicts), leaves);
+        for (text, leaves) in [
+            ("SELECT 1", Trace::Nothing),
+            ("INSERT INTO t VALUES (1) returning id", Trace::Diagnostics),
+            ("SET @a = 1", Trace::Session),
+        ] {
+            assert_eq!(text.trace(verdicts), leaves);
+            assert_eq!(text.to_owned().trace(verdicts), leaves);
+            let owned = &text.to_owned();
+            assert_eq!(owned.trace(verdicts), leaves);
+            assert_eq!(text.as_bytes().trace(verdicts), leaves);
+            assert_eq!(Box::<str>::from(text).trace(verdicts), leaves);
+            assert_eq!(Cow::Borrowed(text).trace(verdicts), leaves);
         }
     }
 }

@@ -16,21 +16,6 @@ pub(crate) fn leaves_trace(statement: &[u8]) -> bool {
     proven_clean(statement).is_none()
 }
 
-/// Whether `statement` is proven to be one statement: not empty, nothing behind its `;`, and
-/// nothing in it that some `sql_mode` or version reads differently.
-pub(crate) fn is_single_statement(statement: &[u8]) -> bool {
-    let mut ended = false;
-    let mut started = false;
-    for token in Lexer::new(statement) {
-        if ended || !is_settled(token) {
-            return false;
-        }
-        ended = token == Token::Symbol(b';');
-        started |= !ended;
-    }
-    started
-}
-
 /// Where in the statement the words are, as far as it decides what they may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {

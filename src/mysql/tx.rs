@@ -83,7 +83,8 @@ impl Tx {
     ///
     /// * [`Error::RolledBack`]: the server rolled back; run the transaction again as a whole.
     /// * [`Error::CommitUnknown`]: COMMIT was sent and no answer came, or one that does not tell.
-    /// * [`Error::Interrupted`], [`Error::Superseded`]: COMMIT was not sent; the server rolls back.
+    /// * [`Error::Interrupted`], [`Error::Superseded`], [`Error::Closed`]: COMMIT was not sent; the
+    ///   server rolls back.
     ///
     /// # Cancel safety
     ///

@@ -335,12 +335,15 @@ async fn writers_wait_while_the_primary_is_read_only_and_go_on_when_it_is_not() 
     let world = World::start(1).await;
     world.insert(1).await.unwrap();
     world.stage.lab.set_read_only(0, true).await.unwrap();
-    // The first one finds out, having executed nothing.
-    let error = world.insert(2).await.unwrap_err();
+    // In a transaction somebody has to be told.
+    let mut conn = world.cluster.primary().conn().await.unwrap();
+    let write = conn.query_drop("INSERT INTO entries VALUES (2, 'refused')");
+    let error = Error::from(write.await.unwrap_err());
     assert!(
         matches!(&error, Error::Server { source, .. } if source.code == 1290),
         "{error}"
     );
+    drop(conn);
 
     let waiting = {
         let cluster = world.cluster.clone();

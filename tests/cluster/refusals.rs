@@ -66,7 +66,7 @@ async fn a_service_that_does_not_exist_is_named_with_all_names_asked() {
     };
     assert_eq!(service, name);
     assert!(
-        matches!(source, ResolveError::NotFound { .. }),
+        matches!(**source, ResolveError::NotFound { .. }),
         "{source:?}"
     );
     assert_says(&error, &["nosuch.default.svc.cluster.local"]);
@@ -90,7 +90,8 @@ async fn a_service_that_does_not_exist_is_named_with_all_names_asked() {
 
 #[tokio::test]
 async fn a_url_that_is_none_is_refused_at_once_by_connect_and_lazy() {
-    let table: [(&str, fn(&Error) -> bool); 9] = [
+    type IsRight = fn(&Error) -> bool;
+    let table: [(&str, IsRight); 9] = [
         ("", |e| {
             matches!(e, Error::Config(ConfigError::NotAUrl { .. }))
         }),

@@ -7,7 +7,6 @@ use headless_mysql::mysql_async::prelude::Queryable;
 use headless_mysql::testkit::dns::Fault;
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
-use std::error::Error as _;
 use std::fmt::Debug;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -146,9 +145,9 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
         format!("mysql://app:{PASSWORD}%zz@mysql"),
         format!("mysql://app:{PASSWORD}/@mysql"),
         format!("mysql:app:{PASSWORD}@mysql"),
-        format!("{PASSWORD}"),
+        PASSWORD.to_owned(),
         format!("mysql://app:{PASSWORD}@mysql:port"),
-        format!("mysql://app:{PASSWORD}@mysql?verify={}", "x"),
+        format!("mysql://app:{PASSWORD}@mysql?verify=x"),
         format!("mysql://app@mysql?password={PASSWORD}"),
     ] {
         seen.show_error(&Cluster::lazy(url).unwrap_err());

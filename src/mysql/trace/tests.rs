@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{is_single_statement, leaves_trace};
+use super::leaves_trace;
 
 const CLEAN: &[&str] = &[
     "SELECT 1",
@@ -195,7 +195,6 @@ const TRACE: &[&str] = &[
 fn the_clean_are_clean() {
     for statement in CLEAN {
         assert!(!leaves_trace(statement.as_bytes()), "{statement}");
-        assert!(is_single_statement(statement.as_bytes()), "{statement}");
     }
 }
 
@@ -211,30 +210,6 @@ fn every_part_of_a_clean_statement_may_be_wrapped_in_comments() {
     for statement in CLEAN {
         let wrapped = format!("/* ; */ -- '\n#\"\n{statement} /* @a */");
         assert!(!leaves_trace(wrapped.as_bytes()), "{wrapped}");
-    }
-}
-
-#[test]
-fn single_statements() {
-    for one in [
-        "SELECT 1",
-        "SELECT ';'",
-        "SELECT 1; -- ;",
-        "CALL p()",
-        "SET @a = `;`",
-    ] {
-        assert!(is_single_statement(one.as_bytes()), "{one}");
-    }
-    let others = [
-        "",
-        ";",
-        "SELECT 1;;",
-        "SELECT 1; SELECT 2",
-        "SELECT 1 /*! ; */",
-        "SELECT '",
-    ];
-    for other in others {
-        assert!(!is_single_statement(other.as_bytes()), "{other}");
     }
 }
 
@@ -257,7 +232,6 @@ proptest! {
     #[test]
     fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
         let _ = leaves_trace(&bytes);
-        let _ = is_single_statement(&bytes);
     }
 
     #[test]

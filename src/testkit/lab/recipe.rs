@@ -200,6 +200,8 @@ impl Recipe {
             // Only heeded when the server (believes it) is root.
             "--user=root".to_owned(),
             format!("--datadir={}", data.display()),
+            // A server that starts empties its tmpdir, also of tables that others are using.
+            format!("--tmpdir={}", data.display()),
             format!("--log-error={}", log.display()),
             format!("--bind-address={address}"),
             format!("--report-host={address}"),

@@ -7,7 +7,7 @@ use headless_mysql::testkit::stage::Stage;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,14 +19,15 @@ use tokio::task::AbortHandle;
 use crate::support::PATIENCE;
 
 /// Bytes handed over at once while the gate is closed.
-const CRUMB: usize = 1;
+const CRUMB: usize = 3;
 
 /// A crumb may have been taken by a connection that is closing; then another is due.
-const NUDGE: Duration = Duration::from_millis(5);
+const NUDGE: Duration = Duration::from_millis(20);
 
 struct Gate {
     closed: AtomicBool,
     crumbs: Semaphore,
+    polls: AtomicUsize,
 }
 
 /// A TCP proxy in front of the primary; DNS lists it in the primary's place.
@@ -45,6 +46,7 @@ impl Dribble {
         let gate = Arc::new(Gate {
             closed: AtomicBool::new(false),
             crumbs: Semaphore::new(0),
+            polls: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&gate);
         let serve = tokio::spawn(async move {
@@ -62,9 +64,14 @@ impl Dribble {
         });
         let shared = Arc::clone(&gate);
         let nudge = tokio::spawn(async move {
+            let mut before = 0;
             loop {
                 tokio::time::sleep(NUDGE).await;
-                shared.crumbs.add_permits(1);
+                let polls = shared.polls.load(Ordering::Relaxed);
+                if polls == before {
+                    shared.crumbs.add_permits(1);
+                }
+                before = polls;
             }
         });
         Self {
@@ -85,6 +92,7 @@ impl Dribble {
                 return Poll::Ready(None);
             }
             left -= 1;
+            self.gate.polls.fetch_add(1, Ordering::Relaxed);
             match future.as_mut().poll(cx) {
                 Poll::Ready(output) => Poll::Ready(Some(output)),
                 Poll::Pending if left == 0 => Poll::Ready(None),

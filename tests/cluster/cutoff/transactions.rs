@@ -32,7 +32,10 @@ async fn a_transaction_cut_off_at_any_point_is_there_wholly_or_not_at_all() {
     let (world, dribble) = world_of_one_connection().await;
     let cluster = &world.cluster;
     let mut marks = Vec::new();
-    for polls in 0..MANY {
+    let mut polls = 0;
+    let mut cut_in_commit = 0;
+    loop {
+        assert!(marks.len() < MANY);
         let mark = unique();
         let progress = AtomicU8::new(0);
         let done = dribble
@@ -47,13 +50,17 @@ async fn a_transaction_cut_off_at_any_point_is_there_wholly_or_not_at_all() {
             _ => assert_eq!(rows, 0, "rows of a transaction that never reached COMMIT"),
         }
         marks.push((mark, progress));
-        if let Some(result) = done {
-            result.unwrap();
-            break;
+        cut_in_commit += u32::from(progress == COMMITTING);
+        match done {
+            None => polls += 1,
+            // On a busy machine crumbs come together, and COMMIT may have been passed over.
+            Some(_) if cut_in_commit < 2 => polls -= 10,
+            Some(result) => {
+                result.unwrap();
+                break;
+            }
         }
     }
-    let cut_in_commit = marks.iter().filter(|(_, progress)| *progress == COMMITTING);
-    assert!(cut_in_commit.count() > 0);
     // What was under way when its connection was closed has ended by now.
     no_transaction_is_open(&world.stage.lab).await;
     for (mark, progress) in &marks {

@@ -1,0 +1,54 @@
+//! A MySQL client that speaks to a StatefulSet: shows what it resolves to, runs statements on its
+//! primary or its replicas, and demonstrates what the crate does.
+//!
+//! ```text
+//! cargo run --example mysql_client --features testkit              # the demo
+//! cargo run --example mysql_client --features testkit -- resolve mysql.default
+//! cargo run --example mysql_client --features testkit -- \
+//!     query mysql://app:secret@mysql.default/shop "SELECT 1" --route replicas
+//! ```
+
+mod query;
+mod resolve;
+mod table;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What any command can fail with: it is shown to a person.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "mysql_client",
+    about = "A client for MySQL behind a headless Service"
+)]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what a headless Service resolves to
+    Resolve(resolve::Resolve),
+    /// Run a statement and print its rows
+    Query(query::Query),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let result = match options.command {
+        Some(Command::Resolve(resolve)) => resolve.run().await,
+        Some(Command::Query(query)) => query.run().await,
+        None => Ok(()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

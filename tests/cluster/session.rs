@@ -1,0 +1,192 @@
+//! A connection comes back without a trace of its last user's session.
+
+mod dirt;
+mod server;
+
+use self::dirt::{DIRT, Dirt};
+use crate::support::{World, all_slots_are_back};
+use headless_mysql::testkit::lab::{Lab, LabBuilder};
+use headless_mysql::testkit::stage::Stage;
+use headless_mysql::{Config, PodConn, Route, Tx};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Row, Value};
+
+/// One connection only, so that the next user has the last one's unless it was replaced.
+pub(super) async fn world(lab: LabBuilder, configure: impl FnOnce(Config) -> Config) -> World {
+    let stage = Stage::with(lab).await.unwrap();
+    let mut admin = stage.lab.admin(0).await.unwrap();
+    for statement in dirt::PREPARATION {
+        admin.query_drop(*statement).await.unwrap();
+    }
+    let config = configure(stage.config().with_max_connections(1));
+    World::with(stage, config).await
+}
+
+pub(super) async fn plain_world() -> World {
+    world(Lab::builder().replicas(1), |config| config).await
+}
+
+/// What a user sees of the session: every value of the first row, or the error's number.
+pub(super) async fn look(conn: &mut impl Queryable, probe: &str) -> String {
+    match conn.query_first::<Row, _>(probe).await {
+        Ok(Some(row)) => {
+            let values: Vec<String> = row.unwrap().into_iter().map(text).collect();
+            values.join(" ")
+        }
+        Ok(None) => "nothing".to_owned(),
+        Err(mysql_async::Error::Server(error)) => format!("error {}", error.code),
+        Err(error) => panic!("{probe}: {error}"),
+    }
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::NULL => "NULL".to_owned(),
+        Value::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
+        value => value.as_sql(true),
+    }
+}
+
+/// How a statement reaches the server.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Text,
+    Prepared,
+    GenericText,
+    GenericPrepared,
+    Rows,
+    PreparedRows,
+    Driver,
+    RolledBack,
+    Committed,
+    DroppedTx,
+}
+
+impl Way {
+    const ALL: [Self; 10] = [
+        Self::Text,
+        Self::Prepared,
+        Self::GenericText,
+        Self::GenericPrepared,
+        Self::Rows,
+        Self::PreparedRows,
+        Self::Driver,
+        Self::RolledBack,
+        Self::Committed,
+        Self::DroppedTx,
+    ];
+
+    /// Leaves `dirt` in the session of the only connection and gives it back. Returns what its
+    /// user saw; `None` where the server does not take the statement this way.
+    async fn leave(self, route: Route, dirt: &Dirt) -> Option<String> {
+        match self {
+            Self::RolledBack | Self::Committed | Self::DroppedTx => {
+                let mut tx = route.begin().await.unwrap();
+                for statement in dirt.statements {
+                    in_transaction(&mut tx, statement, dirt).await;
+                }
+                let seen = look(&mut tx, dirt.probe).await;
+                match self {
+                    // What follows may refuse, as LOCK TABLES or XA have ended the transaction.
+                    Self::RolledBack => drop(tx.rollback().await),
+                    Self::Committed => drop(tx.commit().await),
+                    _ => drop(tx),
+                }
+                Some(seen)
+            }
+            _ => {
+                let mut conn = route.conn().await.unwrap();
+                for statement in dirt.statements {
+                    match self.run(&mut conn, statement).await {
+                        Err(mysql_async::Error::Server(error)) if error.code == 1295 => {
+                            return None;
+                        }
+                        Err(mysql_async::Error::Server(_)) if dirt.fails => {}
+                        result => result.unwrap(),
+                    }
+                }
+                Some(look(&mut conn, dirt.probe).await)
+            }
+        }
+    }
+
+    async fn run(self, conn: &mut PodConn, statement: &str) -> mysql_async::Result<()> {
+        match self {
+            Self::Prepared => conn.exec_drop(statement, ()).await,
+            Self::GenericText => generic_text(conn, statement).await,
+            Self::GenericPrepared => generic_prepared(conn, statement).await,
+            Self::Rows => conn.query_iter(statement).await.map(drop),
+            Self::PreparedRows => conn.exec_iter(statement, ()).await.map(drop),
+            Self::Driver => conn.as_conn_mut().unwrap().query_drop(statement).await,
+            _ => conn.query_drop(statement).await,
+        }
+    }
+}
+
+async fn in_transaction(tx: &mut Tx, statement: &str, dirt: &Dirt) {
+    match tx.query_drop(statement).await {
+        Err(mysql_async::Error::Server(_)) if dirt.fails => {}
+        // Some are not allowed inside of a transaction, and leave nothing.
+        Err(mysql_async::Error::Server(error)) if matches!(error.code, 1568 | 1399 | 1400) => {}
+        result => result.unwrap(),
+    }
+}
+
+async fn generic_text<Q: Queryable>(conn: &mut Q, statement: &str) -> mysql_async::Result<()> {
+    conn.query_drop(statement).await
+}
+
+async fn generic_prepared<Q: Queryable>(conn: &mut Q, statement: &str) -> mysql_async::Result<()> {
+    conn.exec_drop(statement, ()).await
+}
+
+pub(super) async fn connection_id(conn: &mut PodConn) -> u32 {
+    let asked = conn.query_first("SELECT CONNECTION_ID()").await;
+    asked.unwrap().unwrap()
+}
+
+/// What the next user of the only connection sees, and which connection that is.
+pub(super) async fn next_user_sees(route: Route, probe: &str) -> (String, u32) {
+    let mut conn = route.conn().await.unwrap();
+    let seen = look(&mut conn, probe).await;
+    (seen, conn.id())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_a_user_left_in_the_session_is_seen_by_the_next() {
+    let world = plain_world().await;
+    let cluster = &world.cluster;
+    let mut failures = Vec::new();
+    for dirt in DIRT {
+        let (clean, _) = next_user_sees(cluster.primary(), dirt.probe).await;
+        let mut left = 0;
+        for way in Way::ALL {
+            let mut conn = cluster.primary().conn().await.unwrap();
+            let id = connection_id(&mut conn).await;
+            drop(conn);
+            let Some(seen) = way.leave(cluster.primary(), dirt).await else {
+                continue;
+            };
+            left += u32::from(seen != clean);
+            let (next, next_id) = next_user_sees(cluster.primary(), dirt.probe).await;
+            if next != clean {
+                failures.push(format!("{} by {way:?}: {next}, not {clean}", dirt.name));
+                // A new one for the next round.
+                let mut conn = cluster.primary().conn().await.unwrap();
+                let _ = conn.query_drop("KILL CONNECTION_ID()").await;
+            }
+            if (next_id != id) != dirt.costs_the_connection && next == clean {
+                failures.push(format!("{} by {way:?}: {id}, then {next_id}", dirt.name));
+            }
+        }
+        if left == 0 {
+            failures.push(format!("{} leaves nothing", dirt.name));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    // Of the rows that two kinds of dirt insert, only those of a COMMIT are there.
+    let held = cluster.primary().query_first("SELECT COUNT(*) FROM held");
+    assert_eq!(held.await.unwrap(), Some(2));
+    all_slots_are_back(cluster, 1).await;
+}
