@@ -305,6 +305,20 @@ async fn refusal_of_kill(conn: &mut Conn, id: u32) -> Option<u16> {
 }
 
 #[tokio::test]
+async fn a_session_tells_whose_it_is() {
+    let pods = pods().await;
+    let mut conn = pods.connect(0).await.unwrap();
+    let home: Option<String> = conn
+        .query_first("SELECT CONCAT(QUOTE(CURRENT_USER()), QUOTE(CURRENT_ROLE()), QUOTE('a\\'b'))")
+        .await
+        .unwrap();
+    assert_eq!(home.as_deref(), Some("'app@%'NULL'a\\'b'"));
+    let one = "SELECT LAST_INSERT_ID(5) FROM (SELECT 1) AS nothing";
+    assert_eq!(number(&mut conn, one).await, 5);
+    assert_eq!(number(&mut conn, "SELECT LAST_INSERT_ID()").await, 5);
+}
+
+#[tokio::test]
 async fn pods_present_themselves_as_their_flavour() {
     let maria = pods().await;
     let mut conn = maria.connect(1).await.unwrap();

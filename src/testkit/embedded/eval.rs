@@ -94,6 +94,23 @@ impl<'a> Sight<'a> {
                 }
                 Ok(Datum::Null)
             }
+            (Function::Concat, arguments) => {
+                let mut text = Vec::new();
+                for argument in arguments {
+                    match self.value(argument)? {
+                        Datum::Null => return Ok(Datum::Null),
+                        value => text.extend(value.bytes()),
+                    }
+                }
+                Ok(Datum::Text(text))
+            }
+            (Function::Quote, [argument]) => Ok(match self.value(argument)? {
+                Datum::Null => Datum::text("NULL"),
+                value => {
+                    let text = value.shown().replace('\\', "\\\\").replace('\'', "\\'");
+                    Datum::text(format!("'{text}'"))
+                }
+            }),
             // The waiting is over when the statement runs.
             (Function::Sleep, _) => Ok(Datum::Int(0)),
             (Function::LastInsertId, [argument]) => {

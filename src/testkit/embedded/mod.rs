@@ -39,14 +39,16 @@
 //! | `DROP TABLE [IF EXISTS] t`, `TRUNCATE [TABLE] t` | commit what is open, as `CREATE TABLE` does |
 //! | `INSERT [IGNORE] [INTO] t [(…)] VALUES (…), …`, `REPLACE …` | a key that exists is 1062; all rows or none |
 //! | `UPDATE t SET c = e, … [WHERE e]`, `DELETE FROM t [WHERE e]` | |
-//! | `SELECT e [AS n], … \| * [FROM t] [WHERE e] [GROUP BY e] [ORDER BY e [DESC], …] [LIMIT n [OFFSET m]] [FOR UPDATE]` | one table; no `JOIN`, `HAVING`, `DISTINCT`, sub-query |
+//! | `SELECT e [AS n], … \| * [FROM t] [WHERE e] [GROUP BY e] [ORDER BY e [DESC], …] [LIMIT n [OFFSET m]] [FOR UPDATE]` | one table; no `JOIN`, `HAVING`, `DISTINCT`, sub-query but `FROM (SELECT e, …) AS n`, one row whose columns cannot be named |
 //! | `BEGIN`, `START TRANSACTION [READ WRITE \| READ ONLY]`, `COMMIT`, `ROLLBACK` | `READ WRITE` on a read-only server is 1290 at once |
 //! | `SET NAMES …`, `SET [SESSION] name = e`, `SET @name = e`, `SET [SESSION] TRANSACTION READ ONLY \| READ WRITE \| ISOLATION LEVEL …` | `SET GLOBAL` is 1227 |
 //! | `DO e, …`, `USE db`, `KILL [QUERY \| CONNECTION] n` | |
 //!
 //! Expressions `e`: literals, `?`, columns, `@@[global.\|session.]name`, `@name`, `COUNT(*)`,
-//! `COUNT`, `MAX`, `MIN`, `SUM`, `COALESCE`, `IFNULL`, `CONNECTION_ID()`, `LAST_INSERT_ID([n])`,
-//! `SLEEP(n)` (once per statement, ended by `KILL QUERY`), `DATABASE()`, `USER()`, `VERSION()`,
+//! `COUNT`, `MAX`, `MIN`, `SUM`, `COALESCE`, `IFNULL`,
+//! `CONCAT`, `QUOTE`, `CONNECTION_ID()`, `LAST_INSERT_ID([n])`,
+//! `SLEEP(n)` (once per statement, ended by `KILL QUERY`), `DATABASE()`, `USER()`,
+//! `CURRENT_USER()`, `CURRENT_ROLE()`, `VERSION()`,
 //! `+ - *`, comparisons, `[NOT] IN (…)`, `IS [NOT] NULL`, `NOT`, `AND`, `OR`. Several statements
 //! may come in one text. Commands: query, ping, the database, reset, prepared statements.
 //!

@@ -176,8 +176,14 @@ impl Ask for View<'_> {
             Function::LastInsertId => Datum::Int(session.settings.insert_id.into()),
             Function::User => Datum::text(format!("{USER}@127.0.0.1")),
             Function::Version => Datum::text(session.server.version()),
+            Function::CurrentUser => Datum::text(format!("{USER}@%")),
+            Function::CurrentRole => match self.flavour() {
+                Flavour::MariaDb => Datum::Null,
+                Flavour::MySql => Datum::text("NONE"),
+            },
             Function::Sleep => Datum::Int(0),
-            Function::Coalesce => Datum::Null,
+            // Worth something only with their arguments.
+            Function::Coalesce | Function::Concat | Function::Quote => Datum::Null,
         }
     }
 }

@@ -150,9 +150,13 @@ pub(in super::super) enum Expr {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Function {
     Coalesce,
+    Concat,
     ConnectionId,
+    CurrentRole,
+    CurrentUser,
     Database,
     LastInsertId,
+    Quote,
     Sleep,
     User,
     Version,

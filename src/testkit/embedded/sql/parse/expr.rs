@@ -197,11 +197,15 @@ impl Parser<'_> {
         let (function, most) = match upper.as_str() {
             "COUNT" | "MAX" | "MIN" | "SUM" => (None, 1),
             "COALESCE" | "IFNULL" => (Some(Function::Coalesce), usize::MAX),
+            "CONCAT" => (Some(Function::Concat), usize::MAX),
             "CONNECTION_ID" => (Some(Function::ConnectionId), 0),
+            "CURRENT_ROLE" => (Some(Function::CurrentRole), 0),
+            "CURRENT_USER" => (Some(Function::CurrentUser), 0),
             "DATABASE" | "SCHEMA" => (Some(Function::Database), 0),
             "LAST_INSERT_ID" => (Some(Function::LastInsertId), 1),
+            "QUOTE" => (Some(Function::Quote), 1),
             "SLEEP" => (Some(Function::Sleep), 1),
-            "USER" | "CURRENT_USER" => (Some(Function::User), 0),
+            "USER" => (Some(Function::User), 0),
             "VERSION" => (Some(Function::Version), 0),
             _ => {
                 let message = format!("FUNCTION {name} does not exist");

@@ -10,7 +10,7 @@ impl Parser<'_> {
             false => Some(self.list(Self::item)?),
         };
         let table = match self.word("FROM") {
-            true => Some(self.table()?),
+            true => self.source()?,
             false => None,
         };
         if items.is_none() && table.is_none() {
@@ -48,6 +48,24 @@ impl Parser<'_> {
             offset,
             for_update,
         })
+    }
+
+    /// A table, or one row without a name: `DUAL`, or a SELECT without a table.
+    fn source(&mut self) -> Parse<Option<String>> {
+        if self.word("DUAL") {
+            return Ok(None);
+        }
+        if !self.symbol("(") {
+            return self.table().map(Some);
+        }
+        if !self.word("SELECT") {
+            return Err(self.lost());
+        }
+        self.list(Self::item)?;
+        self.expect(")")?;
+        self.word("AS");
+        self.name()?;
+        Ok(None)
     }
 
     /// An expression and the name of its column: what stands behind AS, or its own text.

@@ -20,7 +20,10 @@ fn everything_our_own_client_says_is_known() {
     for sql in [
         "SET NAMES utf8mb4; SET SESSION autocommit = 1; SET SESSION TRANSACTION READ ONLY; \
          SELECT @@global.hostname, @@global.server_id, @@global.read_only, \
-         @@global.init_connect, @@global.gtid_binlog_pos",
+         @@global.init_connect, @@global.gtid_binlog_pos, \
+         CONCAT(QUOTE(CURRENT_USER()), QUOTE(CURRENT_ROLE()), QUOTE(DATABASE()))",
+        "SET SESSION TRANSACTION READ WRITE; USE `app`",
+        "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS nothing",
         "SELECT @@global.hostname, @@global.server_uuid, \
          @@global.read_only OR @@global.super_read_only OR @@global.offline_mode, \
          @@global.init_connect, @@global.gtid_executed",
