@@ -8,6 +8,9 @@
 //!     query mysql://app:secret@mysql.default/shop "SELECT 1" --route replicas
 //! ```
 
+mod chart;
+mod demo;
+mod load;
 mod query;
 mod resolve;
 mod table;
@@ -30,6 +33,8 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show what the crate does, on a StatefulSet of this process (the default)
+    Demo(demo::Demo),
     /// Show what a headless Service resolves to
     Resolve(resolve::Resolve),
     /// Run a statement and print its rows
@@ -42,7 +47,8 @@ async fn main() -> ExitCode {
     let result = match options.command {
         Some(Command::Resolve(resolve)) => resolve.run().await,
         Some(Command::Query(query)) => query.run().await,
-        None => Ok(()),
+        Some(Command::Demo(demo)) => demo.run().await,
+        None => demo::Demo::default().run().await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -288,6 +288,7 @@ impl Pool {
         let mut known = self.known();
         known.unclaimed = None;
         known.asked = Some(Instant::now());
+        known.writable = Some(facts.writable);
         let before = known.identity.replace(facts.identity.clone());
         if before.is_none_or(|before| before == facts.identity) {
             return era;

@@ -53,6 +53,7 @@ pub(super) struct Idle {
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) identity: Option<String>,
+    pub(super) writable: Option<bool>,
     /// Why it takes no writes (read-only, or history lost), as of its last word.
     pub(super) unfit: Option<ConnectError>,
     /// When it was last asked who it is.
@@ -205,9 +206,7 @@ impl Pool {
 
     /// `None` until a server has answered.
     pub(crate) fn is_read_only(&self) -> Option<bool> {
-        let known = self.known();
-        known.asked?;
-        Some(matches!(known.unfit, Some(ConnectError::ReadOnly { .. })))
+        self.known().writable.map(|writable| !writable)
     }
 
     /// Takes no more callers, also those that wait; connections in use may finish, and are closed
@@ -253,7 +252,11 @@ impl Pool {
     /// The server said that it is read-only now.
     pub(crate) fn demoted(&self) {
         let pod = self.pod().clone();
-        self.known().unfit = Some(ConnectError::ReadOnly { pod });
+        {
+            let mut known = self.known();
+            known.writable = Some(false);
+            known.unfit = Some(ConnectError::ReadOnly { pod });
+        }
         self.era.fetch_add(1, Ordering::AcqRel);
         self.drop_idle(|_| true);
         tracing::warn!(pod = %self.pod(), "the primary has become read-only");

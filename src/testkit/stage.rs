@@ -1,22 +1,25 @@
-//! A lab with its DNS: the whole outside of an application in one value.
+//! Servers with their DNS: the whole outside of an application in one value.
 //!
-//! Owns the pairing of [`Lab`] and [`ClusterDns`] so that what DNS says can follow what the servers
+//! Owns the pairing of servers ([`Lab`] or [`EmbeddedPods`]) and [`ClusterDns`] so that what DNS says can follow what the servers
 //! do, or lag behind it. It must never change the one without being asked because the other did:
 //! the time between the two is what tests are about.
 
 use super::dns::{ClusterDns, PodSpec, Readiness, ServiceSpec};
+use super::embedded::{EmbeddedBuilder, EmbeddedPods};
 use super::lab::{Lab, LabBuilder, LabError};
+use super::pods::{Pods, StatefulSetSpec};
 use crate::Config;
 use std::net::IpAddr;
 
 /// The namespace of the staged Service.
 const NAMESPACE: &str = "default";
 
-/// Real servers, and a cluster DNS in which the headless Service `mysql` lists them.
+/// Servers, and a cluster DNS in which the headless Service `mysql` lists them. The servers are
+/// real ones unless said otherwise.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Stage<P: Pods = Lab> {
     /// The servers.
-    pub lab: Lab,
+    pub lab: P,
     /// The DNS.
     pub dns: ClusterDns,
 }
@@ -37,14 +40,52 @@ impl Stage {
     ///
     /// As [`Stage::start`].
     pub async fn with(lab: LabBuilder) -> Result<Self, LabError> {
+        Self::of(lab.start().await?).await
+    }
+}
+
+impl Stage<EmbeddedPods> {
+    /// A primary and `replicas` replicas of this process, all of them listed. Nothing needs to be
+    /// installed.
+    ///
+    /// # Errors
+    ///
+    /// As [`EmbeddedPods::start`]; [`LabError::Io`] when the DNS server cannot be started.
+    pub async fn embedded(replicas: u32) -> Result<Self, LabError> {
+        Self::embedded_with(EmbeddedPods::builder().replicas(replicas)).await
+    }
+
+    /// As [`Stage::embedded`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stage::embedded`].
+    pub async fn embedded_with(pods: EmbeddedBuilder) -> Result<Self, LabError> {
+        Self::of(pods.start().await?).await
+    }
+}
+
+impl<P: Pods> Stage<P> {
+    /// The servers of a description, of whichever kind is asked for, all of them listed.
+    ///
+    /// # Errors
+    ///
+    /// As for the servers; [`LabError::Io`] when the DNS server cannot be started.
+    pub async fn launch(spec: StatefulSetSpec) -> Result<Self, LabError> {
+        Self::of(P::launch(spec).await?).await
+    }
+
+    /// Servers that run already, all of them listed.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`] when the DNS server cannot be started.
+    pub async fn of(lab: P) -> Result<Self, LabError> {
         let dns = ClusterDns::start().await.map_err(|source| LabError::Io {
             what: "start the DNS server".to_owned(),
             source,
         })?;
-        let stage = Self {
-            lab: lab.start().await?,
-            dns,
-        };
+        let stage = Self { lab, dns };
         stage.publish();
         Ok(stage)
     }
@@ -68,7 +109,7 @@ impl Stage {
             ])
     }
 
-    /// Makes DNS list every node of the lab at the address it has now.
+    /// Makes DNS list every server at the address it has now.
     pub fn publish(&self) {
         let pods =
             self.lab.ordinals().into_iter().map(|ordinal| {
@@ -80,7 +121,7 @@ impl Stage {
         self.dns.set_service(spec);
     }
 
-    /// Makes DNS list one pod at `address`, whatever the lab does.
+    /// Makes DNS list one pod at `address`, whatever the servers do.
     ///
     /// # Errors
     ///

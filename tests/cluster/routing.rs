@@ -59,3 +59,23 @@ async fn reads_of_eight_tasks_go_to_both_replicas() {
     assert_eq!(by.keys().copied().collect::<Vec<_>>(), [2, 3], "{by:?}");
     assert!(by.values().all(|reads| *reads > 3000), "{by:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_tells_the_role_that_each_server_said_it_has() {
+    let world = World::start(2).await;
+    spread(&world, 1, 50).await;
+    let pods = world.cluster.status().pods;
+    let roles: Vec<_> = pods
+        .iter()
+        .map(|pod| (pod.pod.name().to_owned(), pod.read_only))
+        .collect();
+    let role = |name: &str, read_only| (name.to_owned(), Some(read_only));
+    assert_eq!(
+        roles,
+        [
+            role("mysql-0", false),
+            role("mysql-1", true),
+            role("mysql-2", true)
+        ]
+    );
+}

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use super::error::LabError;
 
 /// The port of every server of every lab.
-pub(super) const PORT: u16 = 3306;
+pub(in crate::testkit) const PORT: u16 = 3306;
 
 /// Blocks tried before giving up. There are about 65 000; only a foreign listener on the port of
 /// every address refuses more than a few.
@@ -18,7 +18,7 @@ const ATTEMPTS: u32 = 64;
 
 /// The blocks of addresses of one lab.
 #[derive(Debug)]
-pub(super) struct Addresses {
+pub(in crate::testkit) struct Addresses {
     claims: Vec<TcpListener>,
     block: [u8; 2],
     next: u8,
@@ -27,7 +27,7 @@ pub(super) struct Addresses {
 // === impl Addresses ===
 
 impl Addresses {
-    pub(super) fn claim() -> Result<Self, LabError> {
+    pub(in crate::testkit) fn claim() -> Result<Self, LabError> {
         let (listener, block) = claim_block()?;
         Ok(Self {
             claims: vec![listener],
@@ -38,7 +38,7 @@ impl Addresses {
 
     /// An address that this lab has never given before. Claims another block when this one is
     /// used up; the old block stays ours.
-    pub(super) fn fresh(&mut self) -> Result<Ipv4Addr, LabError> {
+    pub(in crate::testkit) fn fresh(&mut self) -> Result<Ipv4Addr, LabError> {
         if self.next == u8::MAX {
             let (listener, block) = claim_block()?;
             self.claims.push(listener);

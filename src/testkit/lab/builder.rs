@@ -111,7 +111,7 @@ impl LabBuilder {
         Lab::launch(self).await
     }
 
-    fn validate(&self) -> Result<(), LabError> {
+    pub(in crate::testkit) fn validate(&self) -> Result<(), LabError> {
         let name = &self.statefulset;
         let fits = (1..=LONGEST_NAME).contains(&name.len())
             && name

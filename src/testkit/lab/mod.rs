@@ -51,12 +51,14 @@ use mysql_async::{Conn, OptsBuilder};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use address::Addresses;
+// The embedded pods have the same addresses and the same account.
+pub(super) use address::{Addresses, PORT};
 pub use builder::{LabBuilder, Nodes};
 pub use error::LabError;
 use node::{Node, Start, Tools};
 use process::Hostnames;
 pub use recipe::ServerKind;
+pub(super) use recipe::{DATABASE, PASSWORD, USER};
 use recipe::{Dialect, Recipe};
 use template::Template;
 

@@ -19,9 +19,9 @@ use super::error::LabError;
 use super::process::run;
 
 /// The account of the application under test: every right on [`DATABASE`], none elsewhere.
-pub(super) const USER: &str = "app";
-pub(super) const PASSWORD: &str = "app-secret";
-pub(super) const DATABASE: &str = "app";
+pub(in crate::testkit) const USER: &str = "app";
+pub(in crate::testkit) const PASSWORD: &str = "app-secret";
+pub(in crate::testkit) const DATABASE: &str = "app";
 
 /// The account of the lab itself.
 pub(super) const ROOT: &str = "root";

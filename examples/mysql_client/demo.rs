@@ -1,0 +1,235 @@
+//! `demo`: a StatefulSet in a nutshell, under load, with a restart of its primary in the middle.
+//!
+//! Fails when a write landed elsewhere than on ordinal 0, or an acknowledged one is gone.
+
+use crate::load::{Counts, Load};
+use crate::{Failure, chart, table};
+use headless_mysql::Cluster;
+use headless_mysql::testkit::lab::{Lab, ServerKind};
+use headless_mysql::testkit::pods::Pods;
+use headless_mysql::testkit::stage::Stage;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Server {
+    Mariadb,
+    Mysql,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Use real servers instead of the embedded ones (they must be installed; see tests/run)
+    #[arg(long, value_enum)]
+    real: Option<Server>,
+    /// How many replicas
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=8))]
+    replicas: u32,
+    /// How long the load lasts
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(4..=600))]
+    seconds: u64,
+}
+
+impl Default for Demo {
+    fn default() -> Self {
+        Self {
+            real: None,
+            replicas: 2,
+            seconds: 8,
+        }
+    }
+}
+
+impl Demo {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let lab = Lab::builder().replicas(self.replicas);
+        match self.real {
+            None => {
+                let stage = Stage::embedded(self.replicas).await?;
+                self.play(stage, "embedded servers").await
+            }
+            Some(Server::Mariadb) => {
+                let stage = Stage::with(lab.server(ServerKind::MariaDb)).await?;
+                self.play(stage, "MariaDB servers").await
+            }
+            Some(Server::Mysql) => {
+                let stage = Stage::with(lab.server(ServerKind::MariaDb /* my97 */)).await?;
+                self.play(stage, "MySQL servers").await
+            }
+        }
+    }
+
+    async fn play<P: Pods>(&self, stage: Stage<P>, servers: &str) -> Result<(), Failure> {
+        let pods = stage.lab.ordinals().len();
+        println!(
+            "{pods} {servers} behind the headless Service `{}`\n",
+            stage.service()
+        );
+        let cluster = Cluster::builder(stage.config()).connect().await?;
+        prepare(&stage, &cluster).await?;
+        show_pods(&stage, &cluster).await?;
+
+        println!(
+            "\n{} writers and {} readers for {} s; the primary restarts in the middle\n",
+            Load::WRITERS,
+            Load::READERS,
+            self.seconds
+        );
+        let load = Load::start(&cluster);
+        let screen = Screen::new(load.counts());
+        let half = Duration::from_secs(self.seconds) / 2;
+        screen.watch(half - Duration::from_secs(1)).await;
+        let shown = restart_the_primary(&stage, &screen).await?;
+        screen.watch(half).await;
+        let report = load.stop().await;
+        screen.end();
+
+        let kept: Vec<(u64, String)> = cluster
+            .primary()
+            .query("SELECT id, pod FROM entries")
+            .await?;
+        let verdict = report.judge(&kept, shown);
+        show_spread(&stage, &kept, &report.reads);
+        println!("\n{verdict}");
+        cluster.shutdown(Duration::from_secs(1)).await?;
+        verdict.into_result()
+    }
+}
+
+async fn prepare<P: Pods>(stage: &Stage<P>, cluster: &Cluster) -> Result<(), Failure> {
+    let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
+    cluster.primary().query_drop(create).await?;
+    stage
+        .lab
+        .wait_for_replication(Duration::from_secs(10))
+        .await?;
+    // A server tells its role when it is connected to, so each is asked something once.
+    let reads = (0..2 * stage.lab.ordinals().len()).map(|_| {
+        let read = cluster.replicas();
+        tokio::spawn(read.query_first::<u64>("SELECT COUNT(*) FROM entries"))
+    });
+    for read in reads.collect::<Vec<_>>() {
+        read.await??;
+    }
+    Ok(())
+}
+
+async fn show_pods<P: Pods>(stage: &Stage<P>, cluster: &Cluster) -> Result<(), Failure> {
+    let status = cluster.status();
+    println!(
+        "{} says of {}:\n",
+        stage.dns.addr(),
+        status.service.unwrap_or_default()
+    );
+    let rows = status.pods.iter().map(|pod| {
+        let role = match pod.read_only {
+            Some(false) => "primary (writable)",
+            Some(true) => "replica (read-only)",
+            None => "not asked yet",
+        };
+        vec![
+            pod.ordinal.map_or("-".to_owned(), |n| n.to_string()),
+            pod.pod.name().to_owned(),
+            pod.pod.address().to_string(),
+            role.to_owned(),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    table::print(&["ordinal", "pod", "address", "role"], &rows);
+    Ok(())
+}
+
+/// Kills the primary, starts it on another address, and makes DNS show it a while later, as it is
+/// in a cluster. Returns when DNS showed it.
+async fn restart_the_primary<P: Pods>(
+    stage: &Stage<P>,
+    screen: &Screen,
+) -> Result<Instant, Failure> {
+    let name = stage.lab.pod_name(0);
+    let old = stage.lab.address(0);
+    stage.lab.kill(0).await?;
+    screen.event(&format!("{name} is killed at {old}"));
+    screen.watch(Duration::from_millis(500)).await;
+    let new = stage.lab.fresh_address()?;
+    stage.lab.start_at(0, new).await?;
+    screen.event(&format!(
+        "{name} runs again, at {new}; DNS still says {old}"
+    ));
+    screen.watch(Duration::from_millis(500)).await;
+    stage.publish_at(0, new)?;
+    screen.event(&format!("DNS says {new}"));
+    Ok(Instant::now())
+}
+
+fn show_spread<P: Pods>(stage: &Stage<P>, kept: &[(u64, String)], reads: &BTreeMap<String, u64>) {
+    let mut writes = BTreeMap::<String, u64>::new();
+    for (_, server) in kept {
+        *writes.entry(server.clone()).or_default() += 1;
+    }
+    // Servers are numbered from 1.
+    let by_pod = |by: &BTreeMap<String, u64>| -> Vec<(String, u64)> {
+        let pods = stage.lab.ordinals().into_iter();
+        pods.map(|ordinal| {
+            let count = by.get(&(ordinal + 1).to_string()).copied();
+            (stage.lab.pod_name(ordinal), count.unwrap_or(0))
+        })
+        .collect()
+    };
+    println!("\nWrites per pod");
+    chart::print(&by_pod(&writes));
+    println!("\nReads per pod");
+    chart::print(&by_pod(reads));
+}
+
+/// The live line at the bottom, and events above it.
+struct Screen {
+    counts: std::sync::Arc<Counts>,
+    started: Instant,
+    terminal: bool,
+}
+
+impl Screen {
+    fn new(counts: std::sync::Arc<Counts>) -> Self {
+        Self {
+            counts,
+            started: Instant::now(),
+            terminal: std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// Shows progress for as long as `time`: a line that is written over, or one a second where
+    /// there is no terminal.
+    async fn watch(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let pause = match self.terminal {
+            true => Duration::from_millis(100),
+            false => Duration::from_secs(1),
+        };
+        while Instant::now() < until {
+            sleep(pause.min(until - Instant::now())).await;
+            let line = format!("  {:4.1} s  {}", self.seconds(), self.counts);
+            match self.terminal {
+                true => print!("\r\x1b[K{line}"),
+                false => println!("{line}"),
+            }
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    fn event(&self, text: &str) {
+        let clear = if self.terminal { "\r\x1b[K" } else { "" };
+        println!("{clear}  {:4.1} s  * {text}", self.seconds());
+    }
+
+    fn end(&self) {
+        if self.terminal {
+            println!();
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}

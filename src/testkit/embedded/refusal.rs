@@ -1,0 +1,90 @@
+//! What a statement is refused with: the code, the SQLSTATE and the words of the real servers.
+//!
+//! Owns the list of errors that embedded pods know. It must never word an error differently from
+//! the servers where a client reads the text (1290 stands for many options, so clients read it).
+
+/// A refusal of one statement, as it goes to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: u16,
+    pub(super) message: String,
+}
+
+/// What can be said to an embedded pod; appended to 1064, so that a failed test tells its cause.
+const KNOWN: &str = "embedded pods have no SQL engine and know only the statements listed in the \
+                     documentation of `headless_mysql::testkit::embedded`";
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(super) fn new(code: u16, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// 1064; `near` is what is left of the statement where it stopped making sense.
+    pub(super) fn syntax(near: &str) -> Self {
+        let near: String = near.chars().take(80).collect();
+        Self::new(
+            1064,
+            format!("You have an error in your SQL syntax near '{near}': {KNOWN}"),
+        )
+    }
+
+    pub(super) fn no_table(database: &str, table: &str) -> Self {
+        Self::new(1146, format!("Table '{database}.{table}' doesn't exist"))
+    }
+
+    pub(super) fn no_column(column: &str) -> Self {
+        Self::new(1054, format!("Unknown column '{column}'"))
+    }
+
+    pub(super) fn no_variable(name: &str) -> Self {
+        Self::new(1193, format!("Unknown system variable '{name}'"))
+    }
+
+    pub(super) fn no_database(name: &str) -> Self {
+        Self::new(1049, format!("Unknown database '{name}'"))
+    }
+
+    pub(super) fn duplicate(key: impl std::fmt::Display) -> Self {
+        Self::new(1062, format!("Duplicate entry '{key}' for key 'PRIMARY'"))
+    }
+
+    /// 1792: the session or the transaction is read only.
+    pub(super) fn read_only_transaction() -> Self {
+        Self::new(1792, "Cannot execute statement in a READ ONLY transaction")
+    }
+
+    pub(super) fn interrupted() -> Self {
+        Self::new(1317, "Query execution was interrupted")
+    }
+
+    pub(super) fn lock_wait() -> Self {
+        Self::new(
+            1205,
+            "Lock wait timeout exceeded; try restarting transaction",
+        )
+    }
+
+    /// The class of the error that goes with its code.
+    pub(super) fn state(&self) -> &'static [u8; 5] {
+        match self.code {
+            1044 | 1049 | 1064 | 1065 | 1103 | 1227 | 1305 => b"42000",
+            1045 => b"28000",
+            1046 => b"3D000",
+            1047 => b"08S01",
+            1048 | 1062 => b"23000",
+            1050 => b"42S01",
+            1051 | 1146 => b"42S02",
+            1054 => b"42S22",
+            1136 => b"21S01",
+            1264 => b"22003",
+            1317 => b"70100",
+            1792 => b"25006",
+            _ => b"HY000",
+        }
+    }
+}
