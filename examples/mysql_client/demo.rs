@@ -55,7 +55,7 @@ impl Demo {
                 self.play(stage, "MariaDB servers").await
             }
             Some(Server::Mysql) => {
-                let stage = Stage::with(lab.server(ServerKind::MariaDb /* my97 */)).await?;
+                let stage = Stage::with(lab.server(ServerKind::MySql)).await?;
                 self.play(stage, "MySQL servers").await
             }
         }

@@ -174,7 +174,8 @@ fn place(pod: &Option<PodId>) -> String {
 }
 
 impl Error {
-    /// Whether the same call may simply be made again, because nothing was executed.
+    /// Whether the same call may be made again, on a new connection, because nothing of it was
+    /// executed.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,

@@ -268,7 +268,11 @@ impl Dialler {
                 message: error.message,
             },
             Error::Io(IoError::Io(error)) => match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => ConnectError::ClosedEarly { pod },
+                // A close with unread bytes arrives as a reset.
+                std::io::ErrorKind::UnexpectedEof
+                | std::io::ErrorKind::ConnectionReset
+                | std::io::ErrorKind::ConnectionAborted
+                | std::io::ErrorKind::BrokenPipe => ConnectError::ClosedEarly { pod },
                 // What the driver's decoder makes of foreign bytes.
                 std::io::ErrorKind::Other | std::io::ErrorKind::InvalidData => {
                     ConnectError::NotMysql {
