@@ -69,10 +69,14 @@ impl Drop for Double {
     }
 }
 
-/// An address at which nobody listens.
-pub(crate) async fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// An address at which nothing listens. Not a port that was free a moment ago: another test may get
+/// it.
+pub(crate) fn closed_port() -> SocketAddr {
+    use std::sync::atomic::{AtomicU8, Ordering};
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let host = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Port 1 is nobody's.
+    ([127, 0, 1, host], 1).into()
 }
 
 /// What a real server says first.
@@ -134,7 +138,7 @@ pub(crate) async fn impostors(stage: &Stage) -> Vec<(&'static str, SocketAddr, O
             Manner::SaysAndCloses(greeting),
         ),
     ];
-    let mut impostors = vec![("Connection refused", closed_port().await, None)];
+    let mut impostors = vec![("Connection refused", closed_port(), None)];
     for (words, manner) in table {
         let double = Double::start(manner).await;
         impostors.push((words, double.address, Some(double)));

@@ -157,7 +157,7 @@ fn a_cluster_whose_runtime_is_gone_says_so_at_once_also_to_calls_that_wait() {
     let tx = theirs.block_on(cluster.begin()).unwrap();
 
     // One waits for a pod, one for a connection that is being made.
-    let nobody = mine.block_on(closed_port());
+    let nobody = closed_port();
     let silent = mine.block_on(Double::start(Manner::Silent));
     let waiting = [nobody, silent.address].map(|address| {
         let config = stage
@@ -421,7 +421,7 @@ async fn after_a_shutdown_every_call_fails_at_once_also_one_that_was_waiting() {
     // They wait: for a free connection, for a pod, for one that never answers, for any answer.
     let full = Cluster::builder(config.clone()).connect().await.unwrap();
     let held = full.primary().conn().await.unwrap();
-    let address = closed_port().await;
+    let address = closed_port();
     let list = FixedList::new([address]);
     let dead = Cluster::builder(config.clone()).resolver(list);
     let list = FixedList::new([silent.address]);

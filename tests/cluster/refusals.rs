@@ -294,11 +294,7 @@ async fn a_bad_replica_alone_leaves_reads_to_the_primary_unless_that_is_ruled_ou
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_closed_ports_names_each_pod_that_could_have_served() {
     let stage = stage(0).await;
-    let ports = [
-        closed_port().await,
-        closed_port().await,
-        closed_port().await,
-    ];
+    let ports = [closed_port(), closed_port(), closed_port()];
     let cluster = fixed(config(&stage), ports).await;
     let read = cluster.replicas().deadline(DEADLINE).query_drop("DO 1");
     let error = refusal(DEADLINE, read).await;
