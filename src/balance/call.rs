@@ -65,7 +65,10 @@ impl<S> Shared<S> {
         match pick(candidates, rand::random()) {
             Pick::Use(index) => {
                 let endpoint = Arc::clone(&snapshot.endpoints[index]);
-                let full = request.eligible(&endpoint.service) == Eligibility::Full;
+                let full = matches!(
+                    request.eligible(&endpoint.service),
+                    Eligibility::Full | Eligibility::FullReserve
+                );
                 let guard = endpoint.vitals.admit();
                 Choice::Use {
                     endpoint,
@@ -108,8 +111,9 @@ impl<S> Shared<S> {
                     }
                     Ok(Err(error)) => match error.class() {
                         Class::Failure | Class::Overloaded => token.failed(error.to_string()),
-                        // It answered, so it is alive; whether it fits is not a health question.
-                        Class::Unfit(_) | Class::Fatal => token.succeeded(),
+                        Class::Unfit(pause) => token.learnt_nothing(pause),
+                        // It answered, so it is alive.
+                        Class::Fatal => token.succeeded(),
                     },
                     Err(_) => token.failed(format!("no answer to a probe within {limit:?}")),
                 }

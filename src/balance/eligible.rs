@@ -16,6 +16,8 @@ pub enum Eligibility {
     Full,
     /// It may, but only when no endpoint that answers `Yes` or `Full` is to be had.
     Reserve,
+    /// As `Reserve`, and somebody would have to wait there.
+    FullReserve,
     /// It may not.
     No,
 }
@@ -45,7 +47,8 @@ pub enum Class {
     /// while without being counted as failed, the call goes on elsewhere.
     Overloaded,
     /// The endpoint is well but not fit for this request now (its role changed, it is closing):
-    /// no health event; this call asks it again after the given time.
+    /// no health event; this call asks it again after the given time. A probe that ends so has
+    /// learnt nothing: the endpoint stays out, and is probed again after that time.
     Unfit(Duration),
     /// No endpoint would answer otherwise: the caller gets the error at once.
     Fatal,

@@ -8,6 +8,7 @@ use super::health::{Availability, Health, HealthConfig, Probe};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -189,6 +190,10 @@ pub(crate) struct ProbeToken {
 impl ProbeToken {
     pub(crate) fn succeeded(mut self) {
         self.verdict = Probe::Succeeded;
+    }
+
+    pub(crate) fn learnt_nothing(mut self, pause: Duration) {
+        self.verdict = Probe::Inconclusive(pause);
     }
 
     pub(crate) fn failed(mut self, cause: String) {

@@ -150,6 +150,9 @@ impl Health {
                 self.ejections = 0;
             }
             Probe::Failed => self.eject(now, jitter),
+            Probe::Inconclusive(pause) => {
+                self.state = State::Ejected { until: now + pause };
+            }
             Probe::Abandoned => self.state = State::Ejected { until: now },
         }
     }
@@ -170,6 +173,9 @@ impl Health {
 pub(crate) enum Probe {
     Succeeded,
     Failed,
+    /// Nobody was asked, or the answer says nothing about health: to be tried again after this
+    /// time.
+    Inconclusive(Duration),
     /// Dropped without a verdict.
     Abandoned,
 }
@@ -242,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn an_inconclusive_probe_is_repeated_after_a_pause_and_lengthens_nothing() {
+        let (mut health, now) = ejected();
+        let later = now + Duration::from_secs(1);
+        let epoch = health.begin_probe(later).unwrap();
+        let pause = Duration::from_millis(100);
+        health.end_probe(epoch, Probe::Inconclusive(pause), later, 1.0);
+        let until = later + pause;
+        assert_eq!(health.availability(later), Availability::Ejected(until));
+        let epoch = health.begin_probe(until).unwrap();
+        health.end_probe(epoch, Probe::Failed, until, 1.0);
+        let until = until + Duration::from_millis(200);
+        assert_eq!(health.availability(later), Availability::Ejected(until));
+    }
+
+    #[test]
     fn a_late_verdict_of_an_earlier_probe_changes_nothing() {
         let (mut health, now) = ejected();
         let later = now + Duration::from_secs(1);
@@ -277,6 +298,7 @@ mod tests {
             Just(Step::Probe(Probe::Succeeded)),
             Just(Step::Probe(Probe::Failed)),
             Just(Step::Probe(Probe::Abandoned)),
+            Just(Step::Probe(Probe::Inconclusive(Duration::from_millis(100)))),
         ]
     }
 

@@ -42,9 +42,10 @@ fn rank(candidate: &Candidate) -> Option<u8> {
         Eligibility::Yes => 0,
         Eligibility::Full => 1,
         Eligibility::Reserve => 2,
+        Eligibility::FullReserve => 3,
         Eligibility::No => return None,
     };
-    Some(rank + if candidate.tried { 3 } else { 0 })
+    Some(rank + if candidate.tried { 4 } else { 0 })
 }
 
 /// Picks among `candidates`; `random` is a fresh uniform number.

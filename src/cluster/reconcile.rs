@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -58,6 +58,8 @@ pub(super) struct Pools {
     history: Arc<History>,
     handle: Handle,
     map: Arc<Mutex<Map>>,
+    /// Pools whose address is gone, for as long as somebody has a connection of theirs.
+    gone: Arc<Mutex<Vec<Weak<Pool>>>>,
 }
 
 impl Pools {
@@ -73,6 +75,7 @@ impl Pools {
             history,
             handle,
             map: Arc::default(),
+            gone: Arc::default(),
         }
     }
 
@@ -82,6 +85,11 @@ impl Pools {
         pools
             .map(|(key, pool)| (key.clone(), Arc::clone(pool)))
             .collect()
+    }
+
+    /// Those whose address is gone, but not their connections.
+    pub(super) fn gone(&self) -> Vec<Arc<Pool>> {
+        living(&self.gone)
     }
 
     /// Closes every pool; connections in use may finish.
@@ -101,10 +109,13 @@ impl Pools {
         );
         // Weak: the pools are in the map that the callback looks into.
         let siblings = Arc::downgrade(&self.map);
+        let gone = Arc::clone(&self.gone);
         let confirmed = move |confirmed: &Pool| {
+            let mut others = living(&gone);
             if let Some(map) = siblings.upgrade() {
-                supersede_siblings(&lock(&map), confirmed);
+                others.extend(lock(&map).values().cloned());
             }
+            supersede_siblings(&others, confirmed);
         };
         Pool::new(
             dialler,
@@ -120,8 +131,15 @@ impl Pools {
         let mut map = lock(&self.map);
         let mut gone: Map = std::mem::take(&mut map);
         for pod in topology.pods() {
-            let contested = pod.listed().count() > 1;
             let last_known = last_known(pod);
+            // Also when DNS lost sight of both at once.
+            let last_seen = pod.addresses().iter().filter(|address| {
+                address.absent_since().is_some() && address.absent_since() == newest(pod)
+            });
+            let contested = match pod.listed().count() {
+                0 => last_seen.count() > 1,
+                listed => listed > 1,
+            };
             for address in pod.addresses() {
                 let key = PodKey::new(pod, address.socket());
                 let pool = gone.remove(&key).unwrap_or_else(|| {
@@ -135,14 +153,19 @@ impl Pools {
                 map.insert(key, pool);
             }
         }
-        // DNS may drop the old address only after the new one has proven itself.
-        for pool in map.values().filter(|pool| pool.is_confirmed()) {
-            supersede_siblings(&map, pool);
-        }
+        let mut all: Vec<Arc<Pool>> = map.values().cloned().collect();
         drop(map);
         for (key, pool) in gone {
             let _ = changes.send(Ok(Change::Remove(key)));
+            pool.set_listed(false);
             pool.close();
+            let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+            gone.push(Arc::downgrade(&pool));
+        }
+        all.extend(self.gone());
+        // DNS may drop the old address only after the new one has proven itself.
+        for pool in all.iter().filter(|pool| pool.is_confirmed()) {
+            supersede_siblings(&all, pool);
         }
     }
 }
@@ -153,20 +176,24 @@ fn last_known(pod: &Pod) -> Option<SocketAddr> {
     if pod.ordinal() != Some(Ordinal::PRIMARY) || pod.listed().next().is_some() {
         return None;
     }
-    let newest = pod
-        .addresses()
-        .iter()
-        .max_by_key(|address| address.absent_since());
-    newest.map(|address| address.socket())
+    let mut addresses = pod.addresses().iter();
+    let last = addresses.find(|address| address.absent_since() == newest(pod));
+    last.map(|address| address.socket())
+}
+
+/// When the address that DNS listed last went absent.
+fn newest(pod: &Pod) -> Option<tokio::time::Instant> {
+    let absent = pod.addresses().iter();
+    absent.filter_map(|address| address.absent_since()).max()
 }
 
 /// A pod has one living incarnation. When one has proven to be the pod, those that DNS does not
 /// list any more must not run another statement.
-fn supersede_siblings(map: &Map, confirmed: &Pool) {
+fn supersede_siblings(pools: &[Arc<Pool>], confirmed: &Pool) {
     if confirmed.ordinal().is_none() || !confirmed.is_listed() {
         return;
     }
-    for pool in map.values() {
+    for pool in pools {
         if pool.ordinal() == confirmed.ordinal()
             && pool.pod().address() != confirmed.pod().address()
             && !pool.is_listed()
@@ -174,6 +201,12 @@ fn supersede_siblings(map: &Map, confirmed: &Pool) {
             pool.supersede();
         }
     }
+}
+
+fn living(pools: &Mutex<Vec<Weak<Pool>>>) -> Vec<Arc<Pool>> {
+    let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+    pools.retain(|pool| pool.strong_count() > 0);
+    pools.iter().filter_map(Weak::upgrade).collect()
 }
 
 fn lock(map: &Mutex<Map>) -> MutexGuard<'_, Map> {

@@ -196,15 +196,16 @@ impl Running {
         self.balance.close();
         self.discovery.stop();
         self.reconcile.abort();
-        let pools = self.pools.all();
-        for (_, pool) in &pools {
+        let mut pools: Vec<_> = self.pools.all().into_iter().map(|(_, pool)| pool).collect();
+        pools.extend(self.pools.gone());
+        for pool in &pools {
             pool.retire();
         }
-        for (_, pool) in &pools {
+        for pool in &pools {
             let _ = tokio::time::timeout_at(until, pool.drained()).await;
         }
-        let in_use = pools.iter().map(|(_, pool)| pool.in_use()).sum();
-        for (_, pool) in &pools {
+        let in_use = pools.iter().map(|pool| pool.in_use()).sum();
+        for pool in &pools {
             pool.abort();
         }
         match in_use {

@@ -27,6 +27,9 @@ const RECONFIRM_AFTER: Duration = Duration::from_secs(3);
 /// An unclaimed failure older than this says nothing about now.
 const UNCLAIMED_MEMORY: Duration = Duration::from_secs(5);
 
+/// The longest pause (full jitter) before a server that had no room is asked again.
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(200);
+
 /// For how long a slot stays taken after the server had no room for its connection.
 const SHRINK_PAUSE: Duration = Duration::from_secs(1);
 
@@ -55,8 +58,13 @@ impl Pool {
                     conn.lease_mut().fallback = fallback;
                     return Ok(conn);
                 }
-                // The server is full, but connections of ours are in use: one will come back.
-                Err(ConnectError::Overloaded { .. }) if self.in_use() + self.idle_count() > 1 => {}
+                // The server is full, but there are connections of ours: one will come back. A read
+                // may find another pod instead.
+                Err(ConnectError::Overloaded { .. })
+                    if request.target == Target::Primary && self.has_connections() =>
+                {
+                    tokio::time::sleep(OVERLOAD_PAUSE.mul_f64(rand::random())).await;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -71,7 +79,7 @@ impl Pool {
             return Err(failure);
         }
         if let Some((at, refusal)) = &known.refused {
-            let concerns = request.target == Target::Primary || !refusal.is_about_writing();
+            let concerns = request.target == Target::Primary && refusal.is_about_writing();
             if concerns && at.elapsed() < refusal.remembered_for() {
                 return Err(refusal.clone());
             }
@@ -155,7 +163,9 @@ impl Pool {
                 .check_or_dial(kind, slot, stale, || give.is_closed())
                 .await;
             let Some(result) = result else { return };
-            if let Err(Err(unclaimed)) = give.send(result) {
+            if let Err(Err(unclaimed)) = give.send(result)
+                && !unclaimed.is_about_writing()
+            {
                 pool.known().unclaimed = Some((Instant::now(), unclaimed));
             }
         });
@@ -260,6 +270,7 @@ impl Pool {
         kind: SessionKind,
         slot: OwnedSemaphorePermit,
     ) -> Result<PodConn, ConnectError> {
+        self.refuse_repeated_login()?;
         // All read before the server is asked: what changes meanwhile makes this one old.
         let seen = self.history.seen();
         let mut lease = Lease::new(Arc::clone(self), slot, kind, Arc::default());
@@ -339,6 +350,18 @@ impl Pool {
             SessionKind::ReadWrite => verdict,
             // Good enough to read from.
             SessionKind::ReadOnly => Ok(()),
+        }
+    }
+
+    /// A refused login is not tried again at once. Connections that exist are not concerned.
+    fn refuse_repeated_login(&self) -> Result<(), ConnectError> {
+        match &self.known().refused {
+            Some((at, refusal))
+                if !refusal.is_about_writing() && at.elapsed() < refusal.remembered_for() =>
+            {
+                Err(refusal.clone())
+            }
+            _ => Ok(()),
         }
     }
 

@@ -17,6 +17,9 @@ use tokio::time::Instant;
 /// A connection that cannot be cleaned within this time is closed instead.
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How soon a slot that is held without a connection is given back when its pool ends.
+const HOLD_STEP: Duration = Duration::from_millis(50);
+
 /// How long what is left of a stream may take to read before the connection is given up.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -71,12 +74,17 @@ impl Lease {
     /// Keeps the slot taken for a while although no connection is behind it: the server has no
     /// room for as many as we would make.
     pub(crate) fn hold_slot_for(&mut self, pause: Duration) {
-        if let Some(slot) = self.slot.take() {
-            self.pool.handle.spawn(async move {
-                tokio::time::sleep(pause).await;
-                drop(slot);
-            });
-        }
+        let Some(slot) = self.slot.take() else { return };
+        let pool = Arc::clone(&self.pool);
+        pool.hold();
+        let until = Instant::now() + pause;
+        self.pool.handle.spawn(async move {
+            while Instant::now() < until && !pool.is_retired() {
+                tokio::time::sleep(HOLD_STEP).await;
+            }
+            pool.release();
+            drop(slot);
+        });
     }
 
     /// The connection broke; counted once per event, however many connections it cut.

@@ -6,13 +6,14 @@
 //! state it does not know.
 
 use super::connect::{Raw, SessionKind};
-use super::fault::{Fault, fault, is_read_only, rolls_back};
+use super::fault::{Fault, fault, is_read_only, may_roll_back, rolls_back};
 use super::lease::{Cleaning, Lease, Trace, clean, drained};
 use super::text::{SqlText, Verdicts, trace_of};
 use crate::balance::Guard;
 use crate::error::{Error, PodId};
 use mysql_async::Conn;
 use mysql_async::consts::StatusFlags;
+use mysql_async::prelude::Queryable;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub(crate) struct Session {
     refused: Option<mysql_async::ServerError>,
     /// The server has ended the open transaction by itself.
     rolled_back: bool,
+    /// The server may have done so; only a question can tell.
+    doubtful: bool,
     trace: Trace,
     verdicts: Verdicts,
 }
@@ -94,6 +97,7 @@ impl fmt::Debug for PodConn {
 
 impl PodConn {
     pub(crate) fn new(raw: Raw, lease: Lease) -> Self {
+        lease.pool.lent(1);
         Self {
             raw,
             session: Session {
@@ -110,6 +114,7 @@ impl PodConn {
                 in_tx: false,
                 refused: None,
                 rolled_back: false,
+                doubtful: false,
                 trace: Trace::Nothing,
                 verdicts: Verdicts::new(),
             },
@@ -204,8 +209,17 @@ impl PodConn {
             }
             self.session.cut_off = false;
             self.session.streaming = false;
+            // The answer to the question carries the flags.
+            if let Some(conn) = self.raw.peek() {
+                self.session.look_for_tx(conn);
+            }
+        } else if self.session.in_tx && self.session.doubtful {
+            let (conn, session) = self.split()?;
+            let deadline = session.deadline();
+            session.run(deadline, conn.ping()).await?;
+            session.look_for_tx(conn);
         }
-        Ok(())
+        self.session.check()
     }
 
     /// The same for a statement given as text.
@@ -252,7 +266,8 @@ impl Session {
         }
     }
 
-    fn check(&self) -> Result<(), Error> {
+    /// Whether anything may be sent at all.
+    fn usable(&self) -> Result<(), Error> {
         if self.cut_off || self.lost {
             return Err(self.interrupted());
         }
@@ -263,20 +278,37 @@ impl Session {
         if self.lease.pool.is_banned(self.lease.era) {
             return Err(Error::Superseded { pod: pod() });
         }
-        // The next statement would run, and stay, outside the transaction.
-        if self.in_tx
-            && self.rolled_back
-            && let Some(source) = self.refused.clone()
-        {
-            return Err(Error::RolledBack { pod: pod(), source });
-        }
         Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.usable()?;
+        if !(self.in_tx && self.rolled_back) {
+            return Ok(());
+        }
+        // The next statement would run, and stay, outside the transaction.
+        let pod = self.lease.pool.pod().clone();
+        Err(match self.refused.clone() {
+            Some(source) => Error::RolledBack { pod, source },
+            // Its error went to whoever read the rows.
+            None => Error::Interrupted { pod },
+        })
+    }
+
+    /// After a question whose answer the driver took in: whether the transaction that was begun is
+    /// still there.
+    fn look_for_tx(&mut self, conn: &Conn) {
+        self.doubtful = false;
+        let flags = conn.last_ok_packet().map(|ok| ok.status_flags());
+        let open = flags.is_some_and(|f| f.contains(StatusFlags::SERVER_STATUS_IN_TRANS));
+        self.rolled_back |= self.in_tx && !open;
     }
 
     pub(crate) fn begun(&mut self) {
         self.in_tx = true;
         self.refused = None;
         self.rolled_back = false;
+        self.doubtful = false;
     }
 
     pub(crate) fn ended(&mut self) {
@@ -361,6 +393,7 @@ impl Session {
             Fault::Usage => {
                 self.cut_off = false;
                 self.streaming = true;
+                self.left_diagnostics();
                 Err(error)
             }
         }
@@ -376,6 +409,7 @@ impl Session {
             self.lease.pool.demoted();
         }
         self.rolled_back |= rolls_back(error);
+        self.doubtful |= may_roll_back(error);
         self.refused = Some(error.clone());
     }
 
@@ -397,7 +431,7 @@ impl Session {
     /// `None`: the connection must not be used again.
     fn verdict(&self, raw: &Raw) -> Option<Cleaning> {
         let conn = raw.peek()?;
-        if self.check().is_err() || conn.is_disconnected() {
+        if self.usable().is_err() || conn.is_disconnected() {
             return None;
         }
         Some(self.cleaning(conn))
@@ -406,6 +440,7 @@ impl Session {
 
 impl Drop for PodConn {
     fn drop(&mut self) {
+        self.session.lease.pool.lent(-1);
         let Some(cleaning) = self.session.verdict(&self.raw) else {
             self.raw.close();
             return;

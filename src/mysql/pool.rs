@@ -27,7 +27,7 @@ use crate::name::Ordinal;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -38,6 +38,9 @@ use tower::Service;
 
 /// Connections being made at once to one pod: a pod that is back must not be stormed.
 const CONCURRENT_CONNECTS: usize = 2;
+
+/// How often a closed pool is looked at for connections that are still in use.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 /// A connection that nobody uses.
 pub(super) struct Idle {
@@ -74,6 +77,10 @@ pub(crate) struct Pool {
     pub(super) idle_timeout: Duration,
     pub(super) slots: Arc<Semaphore>,
     max_slots: usize,
+    /// Connections that users have.
+    lent: AtomicIsize,
+    /// Slots without a connection: the server has no room for more.
+    held: AtomicUsize,
     /// Reads that fall back to the primary share these, so that writes keep the rest.
     pub(super) fallback_slots: Arc<Semaphore>,
     pub(super) connecting: Arc<Semaphore>,
@@ -123,6 +130,8 @@ impl Pool {
             idle_timeout: config.idle_timeout,
             slots: Arc::new(Semaphore::new(max)),
             max_slots: max,
+            lent: AtomicIsize::new(0),
+            held: AtomicUsize::new(0),
             fallback_slots: Arc::new(Semaphore::new((max / 2).max(1))),
             connecting: Arc::new(Semaphore::new(CONCURRENT_CONNECTS)),
             idle: Mutex::new(Vec::new()),
@@ -159,8 +168,32 @@ impl Pool {
 
     /// Connections handed out, being made, or being cleaned.
     pub(crate) fn in_use(&self) -> usize {
-        self.max_slots
-            .saturating_sub(self.slots.available_permits())
+        let taken = self
+            .max_slots
+            .saturating_sub(self.slots.available_permits());
+        taken.saturating_sub(self.held.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn lent(&self, change: isize) {
+        self.lent.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Whether a connection is there that may come back.
+    pub(super) fn has_connections(&self) -> bool {
+        self.lent.load(Ordering::Relaxed) > 0 || self.idle_count() > 0
+    }
+
+    pub(super) fn hold(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn release(&self) {
+        self.held.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a read that falls back to this pod would have to wait.
+    pub(crate) fn is_full_for_fallback(&self) -> bool {
+        self.fallback_slots.available_permits() == 0 || self.is_full()
     }
 
     /// Whether discovery lists this incarnation (or keeps it as the last known primary).
@@ -219,8 +252,13 @@ impl Pool {
     /// Ends when no connection is in use any more. Call [`Pool::retire`] first.
     pub(crate) async fn drained(&self) {
         let all = u32::try_from(self.max_slots).unwrap_or(u32::MAX);
-        // An error means that the pool was closed meanwhile: nobody gets a slot either.
-        let _ = self.slots.acquire_many(all).await;
+        if self.slots.acquire_many(all).await.is_ok() {
+            return;
+        }
+        // A closed pool has no queue to wait in.
+        while self.in_use() > 0 {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
     }
 
     /// As [`Pool::retire`], for good: those who wait for a slot are told at once.

@@ -156,6 +156,8 @@ impl PodConn {
         P: Into<Params> + Send,
     {
         let (conn, session) = self.split()?;
+        // Of an empty batch only the PREPARE is sent.
+        session.lost_flags();
         session.left_diagnostics();
         let deadline = session.deadline();
         session

@@ -49,8 +49,14 @@ impl Eligible<PodPool> for PodRequest {
         if !pool.is_listed() || pool.is_retired() {
             return Eligibility::No;
         }
+        let fallback = self.target == Target::Replicas && pool.is_primary();
+        let full = match fallback {
+            true => pool.is_full_for_fallback(),
+            false => pool.is_full(),
+        };
         match wanted {
-            Eligibility::Yes if pool.is_full() => Eligibility::Full,
+            Eligibility::Yes if full => Eligibility::Full,
+            Eligibility::Reserve if full => Eligibility::FullReserve,
             wanted => wanted,
         }
     }

@@ -60,6 +60,19 @@ async fn a_raw_begin_followed_by_a_prepare_is_rolled_back_before_the_next_user()
     drop(conn);
     world.insert(2).await.unwrap();
     assert_eq!(ids(&world).await, [2]);
+
+    let mut conn = world.cluster.primary().conn().await.unwrap();
+    conn.query_drop("BEGIN").await.unwrap();
+    conn.query_drop("INSERT INTO entries VALUES (3, 'dropped')")
+        .await
+        .unwrap();
+    let none: [(u64,); 0] = [];
+    let _ = conn
+        .exec_batch("INSERT INTO entries VALUES (?, 'none')", none)
+        .await;
+    drop(conn);
+    world.insert(4).await.unwrap();
+    assert_eq!(ids(&world).await, [2, 4]);
 }
 
 /// Two transactions that have locked what the other one wants; the second to ask is the victim.
@@ -127,10 +140,33 @@ async fn a_lock_wait_that_rolled_the_transaction_back_is_not_reported_as_committ
         matches!(&error, Error::Server { source, .. } if source.code == 1205),
         "{error}"
     );
+    // The usual idiom after 1205; it would run, and stay, outside the transaction.
+    let again = tx.query_drop("INSERT INTO entries VALUES (3, 'outside')");
+    let error = Error::from(again.await.unwrap_err());
+    assert!(matches!(error, Error::RolledBack { .. }), "{error}");
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, Error::RolledBack { .. }), "{error}");
     holder.rollback().await.unwrap();
     assert_eq!(ids(&world).await, [1]);
+}
+
+/// The error comes with a row, when nobody but the reader sees it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_ended_under_a_stream_runs_nothing_more() {
+    let world = world_of_one().await;
+    world.insert(1).await.unwrap();
+    let mut tx = world.cluster.begin().await.unwrap();
+    tx.query_drop("INSERT INTO entries VALUES (2, 'kept')")
+        .await
+        .unwrap();
+    // Stands for whatever ends a transaction without being noticed: DDL commits it.
+    let ddl = tx.query_iter("CREATE TABLE other (id INT)").await.unwrap();
+    drop(ddl);
+    let outside = tx.query_drop("INSERT INTO entries VALUES (3, 'outside')");
+    let error = Error::from(outside.await.unwrap_err());
+    assert!(matches!(error, Error::Interrupted { .. }), "{error}");
+    drop(tx);
+    assert_eq!(ids(&world).await, [1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
