@@ -14,17 +14,19 @@ mod pool;
 mod position;
 mod queryable;
 mod request;
+mod session;
 mod text;
 mod trace;
 mod tx;
 
 pub(crate) use connect::{Dialler, Login};
 pub(crate) use fault::is_read_only;
-pub(crate) use podconn::{Limit, in_runtime};
+pub(crate) use podconn::in_runtime;
 pub(crate) use pool::{PodPool, Pool};
 pub(crate) use position::History;
 pub(crate) use queryable::convert;
 pub(crate) use request::{PodRequest, Target};
+pub(crate) use session::Limit;
 pub(crate) use trace::leaves_trace;
 pub(crate) use tx::Access;
 

@@ -6,65 +6,15 @@
 //! state it does not know.
 
 use super::connect::{Raw, SessionKind};
-use super::fault::{Fault, fault, is_read_only, may_roll_back, rolls_back};
-use super::lease::{Cleaning, Lease, Trace, clean, drained};
-use super::text::{SqlText, Verdicts, trace_of};
+use super::lease::{Lease, Trace, clean, drained};
+use super::session::{Limit, Session};
+use super::text::{SqlText, trace_of};
 use crate::balance::Guard;
 use crate::error::{Error, PodId};
 use mysql_async::Conn;
-use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable;
 use std::fmt;
-use std::future::Future;
 use std::time::Duration;
-use tokio::time::Instant;
-
-/// How long operations may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit {
-    /// Each operation.
-    pub(crate) each: Option<Duration>,
-    /// All of them together.
-    pub(crate) all: Option<Instant>,
-}
-
-impl Limit {
-    /// A timeout beyond what the clock can hold is none.
-    fn deadline(&self) -> Option<Instant> {
-        let each = self.each.and_then(|each| Instant::now().checked_add(each));
-        match (each, self.all) {
-            (Some(each), Some(all)) => Some(each.min(all)),
-            (each, all) => each.or(all),
-        }
-    }
-}
-
-/// What is known of the session, apart from the driver's connection itself.
-pub(crate) struct Session {
-    pub(crate) lease: Lease,
-    pub(crate) limit: Limit,
-    /// An operation was begun and its end was not seen.
-    cut_off: bool,
-    /// The connection is gone.
-    lost: bool,
-    /// Its user has run something; until then the driver still tells of the last user's statement.
-    used: bool,
-    /// A result or stream was handed out that may not have been read to its end.
-    streaming: bool,
-    /// The status flags the driver shows are not those of the last statement. (It takes the answer
-    /// to a PREPARE for an OK packet and reads flags out of the statement's id.)
-    flags_unknown: bool,
-    /// A [`Tx`](super::Tx) has begun and not ended.
-    in_tx: bool,
-    /// The last error the server answered with since the transaction began.
-    refused: Option<mysql_async::ServerError>,
-    /// The server has ended the open transaction by itself.
-    rolled_back: bool,
-    /// The server may have done so; only a question can tell.
-    doubtful: bool,
-    trace: Trace,
-    verdicts: Verdicts,
-}
 
 /// A connection to one pod. It implements [`mysql_async::prelude::Queryable`] and goes back to its
 /// pool when dropped.
@@ -100,24 +50,7 @@ impl PodConn {
         lease.pool.lent(1);
         Self {
             raw,
-            session: Session {
-                lease,
-                limit: Limit {
-                    each: None,
-                    all: None,
-                },
-                cut_off: false,
-                lost: false,
-                used: false,
-                streaming: false,
-                flags_unknown: false,
-                in_tx: false,
-                refused: None,
-                rolled_back: false,
-                doubtful: false,
-                trace: Trace::Nothing,
-                verdicts: Verdicts::new(),
-            },
+            session: Session::new(lease),
         }
     }
 
@@ -257,185 +190,6 @@ impl PodConn {
 /// Whether the caller runs in a tokio runtime. A task is asked for first: the handle is counted.
 pub(crate) fn in_runtime() -> bool {
     tokio::task::try_id().is_some() || tokio::runtime::Handle::try_current().is_ok()
-}
-
-impl Session {
-    fn interrupted(&self) -> Error {
-        Error::Interrupted {
-            pod: self.lease.pool.pod().clone(),
-        }
-    }
-
-    /// Whether anything may be sent at all.
-    fn usable(&self) -> Result<(), Error> {
-        if self.cut_off || self.lost {
-            return Err(self.interrupted());
-        }
-        let pod = || self.lease.pool.pod().clone();
-        if self.lease.pool.is_aborted() {
-            return Err(Error::Closed);
-        }
-        if self.lease.pool.is_banned(self.lease.era) {
-            return Err(Error::Superseded { pod: pod() });
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.usable()?;
-        if !(self.in_tx && self.rolled_back) {
-            return Ok(());
-        }
-        // The next statement would run, and stay, outside the transaction.
-        let pod = self.lease.pool.pod().clone();
-        Err(match self.refused.clone() {
-            Some(source) => Error::RolledBack { pod, source },
-            // Its error went to whoever read the rows.
-            None => Error::Interrupted { pod },
-        })
-    }
-
-    /// After a question whose answer the driver took in: whether the transaction that was begun is
-    /// still there.
-    fn look_for_tx(&mut self, conn: &Conn) {
-        self.doubtful = false;
-        let flags = conn.last_ok_packet().map(|ok| ok.status_flags());
-        let open = flags.is_some_and(|f| f.contains(StatusFlags::SERVER_STATUS_IN_TRANS));
-        self.rolled_back |= self.in_tx && !open;
-    }
-
-    pub(crate) fn begun(&mut self) {
-        self.in_tx = true;
-        self.refused = None;
-        self.rolled_back = false;
-        self.doubtful = false;
-    }
-
-    pub(crate) fn ended(&mut self) {
-        self.in_tx = false;
-    }
-
-    /// A server error that may have ended the open transaction; only a question can tell.
-    pub(crate) fn doubt(&self) -> Option<mysql_async::ServerError> {
-        self.refused.clone()
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.limit.deadline()
-    }
-
-    /// Rows may be left unread from here on.
-    pub(crate) fn will_stream(&mut self) {
-        self.streaming = true;
-        // What the statements insert cannot be seen from here.
-        self.trace = self.trace.max(Trace::Diagnostics);
-    }
-
-    /// An insert id, or warnings.
-    pub(crate) fn left_diagnostics(&mut self) {
-        self.trace = self.trace.max(Trace::Diagnostics);
-    }
-
-    /// The driver shows the status flags of a statement that ended just now.
-    pub(crate) fn saw_flags(&mut self) {
-        self.flags_unknown = false;
-    }
-
-    /// What the driver shows as status flags are not any.
-    pub(crate) fn lost_flags(&mut self) {
-        self.flags_unknown = true;
-    }
-
-    /// Runs one operation, from its first byte to its last row.
-    ///
-    /// Armed before the first poll and disarmed only after an answer, so a future that is dropped
-    /// or times out in between leaves the connection marked as cut off.
-    pub(crate) async fn run<T>(
-        &mut self,
-        deadline: Option<Instant>,
-        operation: impl Future<Output = mysql_async::Result<T>>,
-    ) -> mysql_async::Result<T> {
-        let started = Instant::now();
-        self.cut_off = true;
-        self.used = true;
-        let result = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, operation).await,
-            None => Ok(operation.await),
-        };
-        let pod = || self.lease.pool.pod().clone();
-        let error = match result {
-            Ok(Ok(value)) => {
-                self.cut_off = false;
-                return Ok(value);
-            }
-            Ok(Err(error)) => error,
-            Err(_) => {
-                self.lease.suspect();
-                let after = started.elapsed();
-                return Err(Error::Timeout { pod: pod(), after }.into());
-            }
-        };
-        match fault(&error) {
-            Fault::Lost => {
-                self.lease.broke(&error);
-                let (pod, source) = (pod(), error);
-                self.lost = true;
-                Err(Error::ConnectionLost { pod, source }.into())
-            }
-            Fault::Refused => {
-                self.cut_off = false;
-                self.flags_unknown = true;
-                // Of the rows before the one that was refused, and the error itself.
-                self.left_diagnostics();
-                self.heed(&error);
-                Err(error)
-            }
-            Fault::Usage => {
-                self.cut_off = false;
-                self.streaming = true;
-                self.left_diagnostics();
-                Err(error)
-            }
-        }
-    }
-
-    /// What a server error says beyond the statement.
-    fn heed(&mut self, error: &mysql_async::Error) {
-        let mysql_async::Error::Server(error) = error else {
-            return;
-        };
-        // A session that is read-only answers so on any server.
-        if is_read_only(error) && self.lease.pool.is_primary() {
-            self.lease.pool.demoted();
-        }
-        self.rolled_back |= rolls_back(error);
-        self.doubtful |= may_roll_back(error);
-        self.refused = Some(error.clone());
-    }
-
-    fn cleaning(&self, conn: &Conn) -> Cleaning {
-        let in_transaction = match conn.last_ok_packet() {
-            Some(ok) => ok
-                .status_flags()
-                .contains(StatusFlags::SERVER_STATUS_IN_TRANS),
-            None => true,
-        };
-        let cleaning = Cleaning {
-            drain: self.streaming,
-            rollback: in_transaction || self.in_tx || self.flags_unknown || self.streaming,
-            trace: self.trace,
-        };
-        cleaning.with(self.lease.pool.reset)
-    }
-
-    /// `None`: the connection must not be used again.
-    fn verdict(&self, raw: &Raw) -> Option<Cleaning> {
-        let conn = raw.peek()?;
-        if self.usable().is_err() || conn.is_disconnected() {
-            return None;
-        }
-        Some(self.cleaning(conn))
-    }
 }
 
 impl Drop for PodConn {
