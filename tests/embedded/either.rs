@@ -1,5 +1,4 @@
-//! One test for real and for embedded servers. Here it runs on the latter; with real ones it runs
-//! where they are installed.
+//! One test for real and for embedded servers.
 
 use crate::support::{CREATE, PATIENCE};
 use headless_mysql::Cluster;
@@ -15,7 +14,8 @@ async fn a_set_serves_while_its_primary_moves<P: Pods>() -> Result<(), LabError>
     cluster.primary().query_drop(CREATE).await.unwrap();
     stage.lab.move_to_new_address(0).await?;
     stage.publish();
-    let insert = "INSERT INTO entries VALUES (1, @@server_id)";
+    // May run twice: a write that was cut off may have been executed.
+    let insert = "REPLACE INTO entries VALUES (1, @@server_id)";
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while let Err(error) = cluster.primary().query_drop(insert).await {
         assert!(tokio::time::Instant::now() < deadline, "{error}");
@@ -34,10 +34,6 @@ async fn a_test_runs_on_embedded_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_test_runs_on_real_servers_where_there_are_some() {
-    match a_set_serves_while_its_primary_moves::<Lab>().await {
-        Ok(()) => {}
-        Err(LabError::Missing { program, .. }) => eprintln!("skipped: there is no {program}"),
-        Err(error) => panic!("{error}"),
-    }
+async fn the_same_test_runs_on_real_servers() {
+    a_set_serves_while_its_primary_moves::<Lab>().await.unwrap();
 }
