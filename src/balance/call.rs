@@ -94,7 +94,10 @@ impl<S> Shared<S> {
     {
         let snapshot = self.snapshot.load();
         for endpoint in &snapshot.endpoints {
-            if request.eligible(&endpoint.service) == Eligibility::No {
+            // Nearly always there is nothing to probe, and this is all a call pays for it.
+            if !endpoint.vitals.is_troubled()
+                || request.eligible(&endpoint.service) == Eligibility::No
+            {
                 continue;
             }
             let Some(token) = endpoint.vitals.begin_probe() else {

@@ -59,7 +59,7 @@ impl Vitals {
     }
 
     pub(crate) fn availability(&self, now: impl FnOnce() -> Instant) -> Availability {
-        if self.troubled.load(Ordering::Acquire) {
+        if self.is_troubled() {
             self.record().health.availability(now())
         } else {
             Availability::Ready
@@ -75,7 +75,7 @@ impl Vitals {
     }
 
     pub(crate) fn succeeded(&self) {
-        if !self.troubled.load(Ordering::Acquire) {
+        if !self.is_troubled() {
             return;
         }
         let mut record = self.record();
@@ -111,11 +111,13 @@ impl Vitals {
         record.last_cause = Some(cause);
     }
 
+    /// Whether anything bad was reported since the last success.
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.troubled.load(Ordering::Acquire)
+    }
+
     /// Takes the one probe token, if a probe is due.
     pub(crate) fn begin_probe(self: &Arc<Self>) -> Option<ProbeToken> {
-        if !self.troubled.load(Ordering::Acquire) {
-            return None;
-        }
         let epoch = self.record().health.begin_probe(Instant::now())?;
         Some(ProbeToken {
             vitals: Arc::clone(self),
