@@ -1,0 +1,80 @@
+//! What happens to those who wait for, or hold, a connection while the primary moves.
+
+use crate::support::{World, eventually, forward_to, stage};
+use headless_mysql::prelude::*;
+use headless_mysql::{Cluster, Error};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Whether DNS's word that the primary is at `address` has arrived, and the old place is `known`
+/// still or no more.
+fn has_moved(cluster: &Cluster, address: IpAddr, places: usize) -> bool {
+    let pods = cluster.status().pods;
+    let primaries = pods.iter().filter(|pod| pod.pod.name() == "mysql-0");
+    let listed = primaries.clone().filter(|pod| pod.listed);
+    let mut listed = listed.map(|pod| pod.pod.address().ip());
+    primaries.count() == places && listed.next() == Some(address) && listed.next().is_none()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_waits_for_a_connection_while_the_primary_moves_gets_one_to_the_new_place() {
+    let stage = stage(0).await;
+    let config = stage.config().with_max_connections(1);
+    let world = World::with(stage, config).await;
+    let held = world.cluster.primary().conn().await.unwrap();
+    let waiting = tokio::spawn(world.cluster.primary().conn());
+    eventually("the writer waits at the old place", async || {
+        let pods = world.cluster.status().pods;
+        pods.iter().map(|pod| pod.in_flight).sum::<usize>() == 2
+    })
+    .await;
+
+    let new = forward_to(&world.stage, 0).await;
+    world.stage.publish_at(0, new).unwrap();
+    eventually("DNS's word has arrived", async || {
+        has_moved(&world.cluster, new, 2)
+    })
+    .await;
+    // The old place is alive, and has a connection for it now.
+    drop(held);
+    let conn = waiting.await.unwrap().unwrap();
+    assert_eq!(conn.pod().address().ip(), new);
+}
+
+/// A connection to a place of the primary that is forgotten already, and the place it has now.
+async fn held_beyond_grace() -> (World, headless_mysql::PodConn) {
+    let stage = stage(0).await;
+    let config = stage.config().with_grace(Duration::from_millis(200));
+    let world = World::with(stage, config).await;
+    let held = world.cluster.primary().conn().await.unwrap();
+    let new = forward_to(&world.stage, 0).await;
+    world.stage.publish_at(0, new).unwrap();
+    eventually("the old place is forgotten", async || {
+        has_moved(&world.cluster, new, 1)
+    })
+    .await;
+    (world, held)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_to_a_forgotten_place_runs_nothing_once_the_new_one_is_proven() {
+    let (world, mut held) = held_beyond_grace().await;
+    // Until then it may finish what it does.
+    held.query_drop("DO 1").await.unwrap();
+    world.insert(1).await.unwrap();
+    let error = Error::from(held.query_drop("DO 1").await.unwrap_err());
+    assert!(matches!(error, Error::Superseded { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_to_a_forgotten_place_counts_in_a_shutdown_and_ends_with_it() {
+    let (world, mut held) = held_beyond_grace().await;
+    let shutdown = world.cluster.shutdown(Duration::from_millis(200)).await;
+    let error = shutdown.unwrap_err();
+    assert!(
+        matches!(error, Error::ShutdownTimeout { in_use: 1 }),
+        "{error}"
+    );
+    let error = Error::from(held.query_drop("DO 1").await.unwrap_err());
+    assert!(matches!(error, Error::Closed), "{error}");
+}
