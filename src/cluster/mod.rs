@@ -10,6 +10,7 @@ mod reconcile;
 mod route;
 mod running;
 mod status;
+mod work;
 
 pub use builder::Builder;
 pub use outcome::Outcome;

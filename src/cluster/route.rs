@@ -3,13 +3,12 @@
 //! Owns the checkout–run–return of single statements, and the one repetition that is safe. It must
 //! never send a statement twice unless the session it runs in cannot write.
 
+use super::work::Work;
 use super::{Cluster, Outcome};
 use crate::config::ReplicaPolicy;
 use crate::error::Error;
-use crate::mysql::{
-    Access, Limit, PodConn, PodRequest, Target, Tx, convert, is_read_only, leaves_trace,
-};
-use mysql_async::prelude::{AsQuery, FromRow, Queryable};
+use crate::mysql::{Access, Limit, PodConn, PodRequest, Target, Tx, convert, is_read_only};
+use mysql_async::prelude::{AsQuery, FromRow};
 use mysql_async::{Params, Row};
 use std::fmt;
 use std::future::Future;
@@ -65,45 +64,6 @@ impl fmt::Debug for Route {
             .field("policy", &self.policy)
             .field("within", &self.within)
             .finish_non_exhaustive()
-    }
-}
-
-/// One statement, owned, so that it can be run again.
-enum Work {
-    Text(Vec<u8>),
-    Prepared(Vec<u8>, Params),
-    Batch(Vec<u8>, Vec<Params>),
-}
-
-impl Work {
-    fn text(sql: impl AsQuery) -> Self {
-        Self::Text(sql.as_query().into_owned())
-    }
-
-    fn prepared(sql: impl AsQuery, params: impl Into<Params>) -> Self {
-        Self::Prepared(sql.as_query().into_owned(), params.into())
-    }
-
-    /// Whether it is one statement that does nothing but read or write rows: no CALL, SET, KILL or
-    /// lock. In a session that cannot write, running it twice is then the same as running it once;
-    /// and a server that refuses it as read-only has executed nothing of it.
-    fn is_plain(&self) -> bool {
-        match self {
-            Self::Text(sql) | Self::Prepared(sql, _) => !leaves_trace(sql),
-            Self::Batch(..) => false,
-        }
-    }
-
-    async fn run(&self, conn: &mut PodConn) -> mysql_async::Result<Vec<Row>> {
-        match self {
-            Self::Text(sql) => conn.query(sql.as_slice()).await,
-            Self::Prepared(sql, params) => conn.exec(sql.as_slice(), params.clone()).await,
-            Self::Batch(sql, params) => {
-                let params = params.iter().cloned();
-                conn.exec_batch(sql.as_slice(), params).await?;
-                Ok(Vec::new())
-            }
-        }
     }
 }
 

@@ -1,142 +1,14 @@
 //! Pods that die, freeze, move, lose their data or their role, under load.
 
+use crate::load::{Acknowledged, Load, TASKS};
 use crate::support::{SERVER, World, insert, stage};
 use headless_mysql::error::ConnectError;
 use headless_mysql::prelude::*;
 use headless_mysql::testkit::lab::ServerKind;
 use headless_mysql::{Cluster, Error};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-
-const TASKS: usize = 8;
-
-/// What a load saw.
-#[derive(Debug, Default)]
-struct Seen {
-    ok: u64,
-    errors: Vec<Error>,
-    /// The longest time between two successes of one task.
-    longest_gap: Duration,
-}
-
-/// Tasks that run one operation after another until told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    tasks: Vec<JoinHandle<Seen>>,
-}
-
-impl Load {
-    fn start<F, Fut>(tasks: usize, operation: F) -> Self
-    where
-        F: Fn() -> Fut + Clone + Send + 'static,
-        Fut: Future<Output = Result<(), Error>> + Send,
-    {
-        let stop = Arc::new(AtomicBool::new(false));
-        let done = Arc::new(AtomicU64::new(0));
-        let tasks = (0..tasks).map(|_| {
-            let (stop, done, operation) = (Arc::clone(&stop), Arc::clone(&done), operation.clone());
-            tokio::spawn(async move {
-                let mut seen = Seen::default();
-                let mut last = Instant::now();
-                while !stop.load(Ordering::Relaxed) {
-                    match operation().await {
-                        Ok(()) => {
-                            seen.ok += 1;
-                            seen.longest_gap = seen.longest_gap.max(last.elapsed());
-                            last = Instant::now();
-                            done.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Err(error) => seen.errors.push(error),
-                    }
-                }
-                seen
-            })
-        });
-        Self {
-            tasks: tasks.collect(),
-            stop,
-            done,
-        }
-    }
-
-    /// Reads that each check that the answer is theirs.
-    fn reads(cluster: &Cluster) -> Self {
-        let cluster = cluster.clone();
-        Self::start(TASKS, move || {
-            let cluster = cluster.clone();
-            async move {
-                let asked: u64 = rand::random::<u32>().into();
-                let read = cluster.replicas().exec_first("SELECT ?", (asked,));
-                let answer: Option<u64> = read.await?;
-                assert_eq!(answer, Some(asked), "another statement's row");
-                Ok(())
-            }
-        })
-    }
-
-    /// Writes of unique rows; those acknowledged are kept.
-    fn writes(cluster: &Cluster, acknowledged: &Acknowledged) -> Self {
-        let (cluster, acknowledged) = (cluster.clone(), acknowledged.clone());
-        Self::start(TASKS, move || {
-            let (cluster, acknowledged) = (cluster.clone(), acknowledged.clone());
-            async move {
-                let id = acknowledged.next.fetch_add(1, Ordering::Relaxed);
-                insert(&cluster, id).await?;
-                acknowledged.ids.lock().unwrap().push(id);
-                Ok(())
-            }
-        })
-    }
-
-    /// Waits until `count` more operations have succeeded.
-    async fn progress(&self, count: u64) {
-        let goal = self.done.load(Ordering::Relaxed) + count;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while self.done.load(Ordering::Relaxed) < goal {
-            assert!(Instant::now() < deadline, "no progress within 30 s");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    async fn stop(self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Seen::default();
-        for task in self.tasks {
-            let seen = task.await.unwrap();
-            all.ok += seen.ok;
-            all.errors.extend(seen.errors);
-            all.longest_gap = all.longest_gap.max(seen.longest_gap);
-        }
-        all
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Acknowledged {
-    next: Arc<AtomicU64>,
-    ids: Arc<std::sync::Mutex<Vec<u64>>>,
-}
-
-impl Acknowledged {
-    /// Every acknowledged row is on the primary, exactly once (the id is the primary key).
-    async fn check(&self, cluster: &Cluster) {
-        let rows: Vec<u64> = cluster
-            .primary()
-            .query("SELECT id FROM entries")
-            .await
-            .unwrap();
-        let rows: std::collections::BTreeSet<u64> = rows.into_iter().collect();
-        let ids = self.ids.lock().unwrap();
-        let missing: Vec<&u64> = ids.iter().filter(|id| !rows.contains(id)).collect();
-        assert!(missing.is_empty(), "acknowledged and lost: {missing:?}");
-        assert!(!ids.is_empty());
-    }
-}
 
 /// A connection that was used within the last 500 ms is handed out without a ping, so the first
 /// statement after a server died may find out.

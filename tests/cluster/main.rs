@@ -11,6 +11,7 @@ mod double;
 mod failover;
 mod handshake;
 mod lifecycle;
+mod load;
 mod moves;
 mod refusals;
 mod replicas_route;

@@ -1,0 +1,47 @@
+//! One statement of a route.
+//!
+//! Owns the statement, so that it can be run again, and the judgement whether it may be. It must
+//! never decide that it is: that depends on what happened to it, which the route knows.
+
+use crate::mysql::{PodConn, leaves_trace};
+use mysql_async::prelude::{AsQuery, Queryable};
+use mysql_async::{Params, Row};
+
+/// One statement, owned, so that it can be run again.
+pub(super) enum Work {
+    Text(Vec<u8>),
+    Prepared(Vec<u8>, Params),
+    Batch(Vec<u8>, Vec<Params>),
+}
+
+impl Work {
+    pub(super) fn text(sql: impl AsQuery) -> Self {
+        Self::Text(sql.as_query().into_owned())
+    }
+
+    pub(super) fn prepared(sql: impl AsQuery, params: impl Into<Params>) -> Self {
+        Self::Prepared(sql.as_query().into_owned(), params.into())
+    }
+
+    /// Whether it is one statement that does nothing but read or write rows: no CALL, SET, KILL or
+    /// lock. In a session that cannot write, running it twice is then the same as running it once;
+    /// and a server that refuses it as read-only has executed nothing of it.
+    pub(super) fn is_plain(&self) -> bool {
+        match self {
+            Self::Text(sql) | Self::Prepared(sql, _) => !leaves_trace(sql),
+            Self::Batch(..) => false,
+        }
+    }
+
+    pub(super) async fn run(&self, conn: &mut PodConn) -> mysql_async::Result<Vec<Row>> {
+        match self {
+            Self::Text(sql) => conn.query(sql.as_slice()).await,
+            Self::Prepared(sql, params) => conn.exec(sql.as_slice(), params.clone()).await,
+            Self::Batch(sql, params) => {
+                let params = params.iter().cloned();
+                conn.exec_batch(sql.as_slice(), params).await?;
+                Ok(Vec::new())
+            }
+        }
+    }
+}
