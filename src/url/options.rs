@@ -8,7 +8,7 @@ use crate::config::{Choice, Config, ConfigError};
 
 type Apply = fn(&'static str, Config, &str) -> Result<Config, ConfigError>;
 
-const OPTIONS: [(&str, Apply); 9] = [
+const OPTIONS: [(&str, Apply); 12] = [
     ("statefulset", |_, config, value| {
         Ok(config.with_statefulset(value))
     }),
@@ -44,10 +44,19 @@ const OPTIONS: [(&str, Apply); 9] = [
     ("read_retry", |name, config, value| {
         Ok(config.with_read_retry(choice(name, value)?))
     }),
+    ("primary", |name, config, value| {
+        Ok(config.with_primary(choice(name, value)?))
+    }),
+    ("two_primaries", |name, config, value| {
+        Ok(config.with_two_primaries(choice(name, value)?))
+    }),
+    ("cold_start", |name, config, value| {
+        Ok(config.with_cold_start(choice(name, value)?))
+    }),
 ];
 
 const KNOWN: &str = "statefulset, connect_timeout, checkout_timeout, statement_timeout, \
-                     max_connections, replica_policy, verify, reset, read_retry";
+                     max_connections, replica_policy, verify, reset, read_retry, primary, two_primaries, cold_start";
 const DURATION: &str = "use a number and ms, s or m, such as 500ms";
 
 /// Applies `name=value&name=value`.
