@@ -49,6 +49,15 @@ impl Drop for Urgency<'_> {
     }
 }
 
+/// Lets those who wait for the replicas' answers go when the task is gone, however it went.
+pub(super) struct Warming(Arc<Roles>);
+
+impl Drop for Warming {
+    fn drop(&mut self) {
+        self.0.warm.send_replace(true);
+    }
+}
+
 impl Roles {
     pub(super) fn new(config: &Config) -> Arc<Self> {
         let roles = Self {
@@ -69,6 +78,11 @@ impl Roles {
 
     pub(super) fn is_warm(&self) -> bool {
         *self.warm.borrow()
+    }
+
+    /// For the task.
+    pub(super) fn warming(self: &Arc<Self>) -> Warming {
+        Warming(Arc::clone(self))
     }
 
     /// Ends when the replicas have been asked what they hold.
@@ -189,17 +203,21 @@ fn decide(
 
 /// Asks the pods until the cluster is gone; where the primary has the ordinal 0, only once.
 pub(super) async fn follow(
-    roles: Arc<Roles>,
+    warming: Warming,
     pools: Arc<Pools>,
     history: Arc<History>,
     balance: Balance<PodPool>,
     service: String,
 ) {
+    let roles = &warming.0;
     if roles.by == PrimaryBy::Ordinal && roles.is_warm() {
         return;
     }
     let mut monitors: BTreeMap<PodKey, Monitor> = BTreeMap::new();
-    roles.poke.notified().await;
+    // Before the first answer of discovery there is nobody to ask.
+    while pools.all().is_empty() {
+        roles.poke.notified().await;
+    }
     loop {
         let mut pods = pools.all();
         pods.retain(|(_, pool)| pool.ordinal().is_some() && pool.is_listed());

@@ -77,7 +77,7 @@ impl Running {
             balance.clone(),
         );
         let following = roles::follow(
-            Arc::clone(&roles),
+            roles.warming(),
             Arc::clone(&pools),
             Arc::clone(&inner.history),
             balance.clone(),
