@@ -42,6 +42,7 @@ pub enum NetFault {
 pub struct FaultProxy {
     address: SocketAddr,
     faults: watch::Sender<Option<NetFault>>,
+    target: watch::Sender<SocketAddr>,
     task: AbortHandle,
 }
 
@@ -57,10 +58,12 @@ impl FaultProxy {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let (faults, seen) = watch::channel(None);
-        let task = tokio::spawn(serve(address, listener, target, seen)).abort_handle();
+        let (target, targets) = watch::channel(target);
+        let task = tokio::spawn(serve(address, listener, targets, seen)).abort_handle();
         Ok(Self {
             address,
             faults,
+            target,
             task,
         })
     }
@@ -68,6 +71,11 @@ impl FaultProxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Passes new connections on to another server; those that exist stay where they are.
+    pub fn set_target(&self, target: SocketAddr) {
+        self.target.send_replace(target);
     }
 
     /// Sets what is wrong from now on, in place of what was; `None` heals. Connections notice at
@@ -86,7 +94,7 @@ impl Drop for FaultProxy {
 async fn serve(
     address: SocketAddr,
     listener: TcpListener,
-    target: SocketAddr,
+    targets: watch::Receiver<SocketAddr>,
     mut faults: watch::Receiver<Option<NetFault>>,
 ) {
     let mut listener = Some(listener);
@@ -111,6 +119,7 @@ async fn serve(
         tokio::select! {
             accepted = open.accept() => {
                 if let (Ok((client, _)), true) = (accepted, fault != Some(NetFault::AcceptThenClose)) {
+                    let target = *targets.borrow();
                     relays.spawn(relay(client, target, faults.clone()));
                 }
             }
