@@ -6,5 +6,7 @@
 )]
 
 mod answers;
+mod fixtures;
+mod golden;
 mod support;
 mod trouble;
