@@ -10,3 +10,4 @@ mod fixtures;
 mod golden;
 mod support;
 mod trouble;
+mod wire;
