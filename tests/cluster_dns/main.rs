@@ -6,5 +6,8 @@
 )]
 
 mod answers;
+mod fixtures;
+mod golden;
 mod support;
 mod trouble;
+mod wire;
