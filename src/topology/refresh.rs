@@ -27,10 +27,11 @@ use crate::observe;
 /// * after a success, when the answer's TTL is over, but between
 ///   [`min_interval`](RefreshConfig::min_interval) and
 ///   [`max_interval`](RefreshConfig::max_interval) later, give or take 10 %;
-/// * every 100 ms while a [`PrimaryWaiter`] lives;
+/// * while a [`PrimaryWaiter`] lives, every 100 ms for the first second; then at intervals of a
+///   tenth of the time waited so far, up to 5 s;
 /// * after [`resolve_now`](Self::resolve_now) or a failure, 250 ms after the end of the last
-///   look-up (at once if that is past); if this goes on for more than 3 s, at random intervals that
-///   double up to 5 s.
+///   look-up (at once if that is past); if this goes on for more than 3 s, or DNS does not answer,
+///   at random intervals that double up to 5 s.
 ///
 /// A failed look-up or an empty answer takes no pod away; see [`merge`] for what does.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ pub struct Discovery {
     task: Arc<Task>,
 }
 
-/// While one lives, a caller waits for a primary and look-ups run every 100 ms.
+/// While one lives, a caller waits for a primary and look-ups are urgent; see [`Discovery`].
 #[derive(Debug)]
 #[must_use = "look-ups are urgent only while it lives"]
 pub struct PrimaryWaiter {
@@ -117,7 +118,9 @@ impl Discovery {
         }
     }
 
-    /// Makes look-ups run every 100 ms for as long as the returned guard lives.
+    /// Makes look-ups urgent for as long as the returned guard lives: every 100 ms at first, see
+    /// [`Discovery`]. The time that all guards so far lived counts, less what has passed without
+    /// one: callers that come and go are no more urgent than one who stays.
     pub fn wait_for_primary(&self) -> PrimaryWaiter {
         let shared = self.shared();
         if shared.waiters.fetch_add(1, Ordering::AcqRel) == 0 {
@@ -211,13 +214,9 @@ impl Shared {
             if !pace.is_demanded() && self.poked.load(Ordering::Acquire) {
                 pace.poke(now);
             }
-            let topology = Arc::clone(&self.topology.borrow());
-            let (next, changes) = expire(&topology, now, self.config.grace);
-            let expiry = next.next_expiry(self.config.grace);
-            self.publish(&topology, next, &changes);
-
-            let waiting = self.waiters.load(Ordering::Acquire) > 0;
-            let Some(due) = pace.due(waiting).filter(|due| *due > now) else {
+            let expiry = self.expire(now);
+            pace.wait(now, self.waiters.load(Ordering::Acquire) > 0);
+            let Some(due) = pace.due().filter(|due| *due > now) else {
                 return;
             };
             let until = expiry.map_or(due, |expiry| expiry.min(due));
@@ -226,6 +225,21 @@ impl Shared {
                 () = sleep_until(until) => {}
             }
         }
+    }
+
+    /// Removes what has been absent long enough, and says when there will be more.
+    fn expire(&self, now: Instant) -> Option<Instant> {
+        let grace = self.config.grace;
+        let topology = Arc::clone(&self.topology.borrow());
+        let expiry = topology.next_expiry(grace);
+        // This runs with every wake-up; nothing is copied unless there is something to remove.
+        if expiry.is_none_or(|expiry| expiry > now) {
+            return expiry;
+        }
+        let (next, changes) = expire(&topology, now, grace);
+        let expiry = next.next_expiry(grace);
+        self.publish(&topology, next, &changes);
+        expiry
     }
 
     /// One look-up that ends, whatever the resolver does.
@@ -281,6 +295,7 @@ impl Shared {
             status.failures += 1;
             status.failures_in_a_row += 1;
             status.failing_since.get_or_insert(now);
+            *status.failures_by_kind.entry(error.kind()).or_default() += 1;
             status.last_error = Some(error.clone());
             status.failures_in_a_row == 1
         };
@@ -339,7 +354,7 @@ async fn run(ended: Ended, resolve: Arc<dyn Resolve>) {
                 shared.take(&answer, now);
             }
             Err(error) => {
-                pace.fail(now, rand::random());
+                pace.fail(now, !error.is_absence(), rand::random());
                 shared.note_failure(error, now);
             }
         }

@@ -8,6 +8,8 @@ use super::*;
 use crate::discovery::{BoxFuture, FoundPod};
 use crate::name::Ordinal;
 
+mod outage;
+
 /// How the fake resolver replies.
 #[derive(Clone, Debug)]
 enum Reply {
