@@ -1,5 +1,6 @@
 //! The loop that keeps a [`Topology`] up to date.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -76,6 +77,16 @@ struct Ended(Arc<Shared>);
 impl Discovery {
     /// Starts looking up on `runtime`, the first time at once.
     pub fn start(resolve: Arc<dyn Resolve>, config: RefreshConfig, runtime: &Runtime) -> Self {
+        Self::start_with(resolve, config, runtime, rand::random)
+    }
+
+    /// As [`start`](Self::start), with a source of numbers in `[0, 1)` for the jitter.
+    fn start_with(
+        resolve: Arc<dyn Resolve>,
+        config: RefreshConfig,
+        runtime: &Runtime,
+        random: impl FnMut() -> f64 + Send + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
             name: resolve.describe(),
             config,
@@ -87,7 +98,7 @@ impl Discovery {
             stopped: AtomicBool::new(false),
         });
         let ended = Ended(Arc::clone(&shared));
-        let abort = runtime.spawn(run(ended, resolve)).abort_handle();
+        let abort = runtime.spawn(run(ended, resolve, random)).abort_handle();
         Self {
             task: Arc::new(Task { shared, abort }),
         }
@@ -242,6 +253,16 @@ impl Shared {
         expiry
     }
 
+    /// Removes what is absent long enough while a look-up takes its time.
+    async fn keep_expiring(&self) -> Infallible {
+        loop {
+            match self.expire(Instant::now()) {
+                Some(expiry) => sleep_until(expiry).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// One look-up that ends, whatever the resolver does.
     async fn look_up(&self, resolve: &dyn Resolve) -> Result<Answer, ResolveError> {
         let look_up = AssertUnwindSafe(async { resolve.resolve().await }).catch_unwind();
@@ -338,23 +359,26 @@ impl fmt::Debug for Shared {
 }
 
 /// The task. It holds nothing that keeps a handle alive.
-async fn run(ended: Ended, resolve: Arc<dyn Resolve>) {
+async fn run(ended: Ended, resolve: Arc<dyn Resolve>, mut random: impl FnMut() -> f64) {
     let shared = &ended.0;
     let mut pace = Pace::new(shared.config.min_interval, shared.config.max_interval);
     loop {
         shared.due(&mut pace).await;
         shared.poked.store(false, Ordering::Release);
         pace.begin();
-        let result = shared.look_up(&*resolve).await;
+        let result = tokio::select! {
+            result = shared.look_up(&*resolve) => result,
+            never = shared.keep_expiring() => match never {},
+        };
         let now = Instant::now();
         match result {
             Ok(answer) => {
                 debug!(service = %shared.name, pods = answer.pods.len(), ttl = ?answer.ttl, "answer");
-                pace.succeed(now, answer.ttl, rand::random());
+                pace.succeed(now, answer.ttl, random());
                 shared.take(&answer, now);
             }
             Err(error) => {
-                pace.fail(now, !error.is_absence(), rand::random());
+                pace.fail(now, !error.is_absence(), random());
                 shared.note_failure(error, now);
             }
         }
