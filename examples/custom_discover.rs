@@ -91,8 +91,8 @@ impl Service<Line> for Echo {
         let server = self.at.socket();
         Box::pin(async move {
             let answer = timeout(Duration::from_secs(1), ask(server, &line.text)).await;
-            let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-            answer.map_err(late).flatten().map_err(EchoError)
+            let late = |_| Err(io::ErrorKind::TimedOut.into());
+            answer.unwrap_or_else(late).map_err(EchoError)
         })
     }
 }

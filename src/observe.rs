@@ -34,7 +34,7 @@ pub(crate) fn count(_: &'static str, _: &[(&'static str, &str)]) {}
 pub(crate) mod testing {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 
@@ -45,7 +45,7 @@ pub(crate) mod testing {
     impl Recorder {
         /// Every counter, as `name{label=value,label=value}`.
         pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
-            let counters = self.0.lock().unwrap();
+            let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let value = |counter: &Arc<AtomicU64>| counter.load(Ordering::Relaxed);
             counters
                 .iter()
@@ -67,7 +67,7 @@ pub(crate) mod testing {
                 .map(|label| format!("{}={}", label.key(), label.value()));
             let labels = labels.collect::<Vec<_>>().join(",");
             let key = format!("{}{{{labels}}}", key.name());
-            let mut counters = self.0.lock().unwrap();
+            let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Counter::from_arc(Arc::clone(counters.entry(key).or_default()))
         }
 
