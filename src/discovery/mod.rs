@@ -7,6 +7,9 @@
 
 mod error;
 mod fixed;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hickory;
 mod ladder;
 mod records;

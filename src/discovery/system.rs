@@ -36,7 +36,7 @@ fn read() -> Result<String, ResolveError> {
 /// Line by line. Not with hickory's parser, which refuses the whole file over one search domain it
 /// cannot read. Link-local servers with a zone (`fe80::1%eth0`) are left out: hickory cannot reach
 /// them.
-fn parse_name_servers(text: &str) -> Vec<SocketAddr> {
+pub(super) fn parse_name_servers(text: &str) -> Vec<SocketAddr> {
     let mut servers: Vec<SocketAddr> = Vec::new();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
