@@ -5,13 +5,14 @@
 mod choice;
 mod error;
 mod secret;
+mod tls;
 mod validate;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-pub(crate) use self::choice::Choice;
+pub(crate) use self::{choice::Choice, tls::Tls};
 pub use self::{
-    choice::{ReplicaPolicy, Reset, Verify},
+    choice::{ReplicaPolicy, Reset, SslMode, Verify},
     error::ConfigError,
     secret::Secret,
 };
@@ -37,6 +38,7 @@ pub struct Config {
     pub(crate) port: u16,
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
+    pub(crate) password_file: Option<PathBuf>,
     pub(crate) database: Option<String>,
     pub(crate) statefulset: Option<String>,
     pub(crate) connect_timeout: Duration,
@@ -54,6 +56,7 @@ pub struct Config {
     pub(crate) replica_policy: ReplicaPolicy,
     pub(crate) verify: Verify,
     pub(crate) reset: Reset,
+    pub(crate) tls: Tls,
     pub(crate) name_servers: Vec<SocketAddr>,
     pub(crate) search: Option<Vec<String>>,
 }
@@ -264,6 +267,7 @@ impl Default for Config {
             port: 3306,
             user: String::new(),
             password: None,
+            password_file: None,
             database: None,
             statefulset: None,
             connect_timeout: Duration::from_secs(2),
@@ -281,6 +285,7 @@ impl Default for Config {
             replica_policy: ReplicaPolicy::default(),
             verify: Verify::default(),
             reset: Reset::default(),
+            tls: Tls::default(),
             name_servers: Vec::new(),
             search: None,
         }
@@ -298,6 +303,7 @@ impl fmt::Debug for Config {
                 "password",
                 &self.password.as_ref().map(|_| format_args!("***")),
             )
+            .field("password_file", &self.password_file)
             .field("database", &self.database)
             .field("statefulset", &self.statefulset)
             .field("connect_timeout", &self.connect_timeout)
@@ -315,6 +321,7 @@ impl fmt::Debug for Config {
             .field("replica_policy", &self.replica_policy)
             .field("verify", &self.verify)
             .field("reset", &self.reset)
+            .field("tls", &self.tls)
             .field("name_servers", &self.name_servers)
             .field("search", &self.search)
             .finish()

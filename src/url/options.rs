@@ -8,7 +8,7 @@ use crate::config::{Choice, Config, ConfigError};
 
 type Apply = fn(&'static str, Config, &str) -> Result<Config, ConfigError>;
 
-const OPTIONS: [(&str, Apply); 9] = [
+const OPTIONS: [(&str, Apply); 15] = [
     ("statefulset", |_, config, value| {
         Ok(config.with_statefulset(value))
     }),
@@ -44,10 +44,38 @@ const OPTIONS: [(&str, Apply); 9] = [
     ("read_retry", |name, config, value| {
         Ok(config.with_read_retry(choice(name, value)?))
     }),
+    ("password_file", |_, config, value| {
+        Ok(config.with_password_file(value))
+    }),
+    ("sslmode", |name, config, value| {
+        Ok(config.with_ssl_mode(choice(name, value)?))
+    }),
+    ("ssl_ca", |_, config, value| Ok(config.with_ssl_ca(value))),
+    ("ssl_cert", |_, mut config, value| {
+        config.tls.cert = Some(value.into());
+        Ok(config)
+    }),
+    ("ssl_key", |_, mut config, value| {
+        config.tls.key = Some(value.into());
+        Ok(config)
+    }),
+    ("tls_name", |_, config, value| {
+        Ok(config.with_tls_name(value))
+    }),
+];
+
+/// Other spellings, as in the URLs of MySQL's own tools.
+const ALIASES: [(&str, &str); 5] = [
+    ("ssl-mode", "sslmode"),
+    ("ssl_mode", "sslmode"),
+    ("ssl-ca", "ssl_ca"),
+    ("ssl-cert", "ssl_cert"),
+    ("ssl-key", "ssl_key"),
 ];
 
 const KNOWN: &str = "statefulset, connect_timeout, checkout_timeout, statement_timeout, \
-                     max_connections, replica_policy, verify, reset, read_retry";
+                     max_connections, replica_policy, verify, reset, read_retry, password_file, \
+                     sslmode, ssl_ca, ssl_cert, ssl_key, tls_name";
 const DURATION: &str = "use a number and ms, s or m, such as 500ms";
 
 /// Applies `name=value&name=value`.
@@ -56,7 +84,9 @@ pub(super) fn apply(mut config: Config, query: &str) -> Result<Config, ConfigErr
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode("name of an option", name)?;
-        let Some(index) = OPTIONS.iter().position(|(known, _)| *known == name) else {
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+        let wanted = alias.map_or(name.as_str(), |(_, meant)| *meant);
+        let Some(index) = OPTIONS.iter().position(|(known, _)| *known == wanted) else {
             let nearest = nearest(&name);
             return Err(ConfigError::UnknownOption {
                 name,
