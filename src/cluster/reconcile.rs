@@ -278,7 +278,7 @@ mod tests {
         let balance = Balance::new(stream, BalanceConfig::default(), &handle);
         let pools = Arc::new(Pools::new(
             Config::new("mysql", "app"),
-            Arc::default(),
+            Arc::new(Login::new(&Config::new("mysql", "app"))),
             Arc::default(),
             handle,
         ));

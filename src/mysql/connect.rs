@@ -7,6 +7,7 @@
 use super::credentials::Credentials;
 use super::login::Login;
 use super::position::Position;
+pub(crate) use super::raw::Raw;
 use super::refusal::refusal;
 use super::tls;
 use crate::config::{Config, SslMode, Verify};
@@ -56,6 +57,7 @@ pub(crate) struct Origin {
 }
 
 /// How to connect to one incarnation of a pod.
+#[derive(Clone)]
 pub(crate) struct Dialler {
     pub(crate) pod: PodId,
     pub(crate) ordinal: Option<Ordinal>,
@@ -192,28 +194,54 @@ impl Dialler {
         credentials: &Credentials,
         kind: SessionKind,
     ) -> Result<(Raw, (String, Facts)), ConnectError> {
-        let refusal = |error| refusal(&self.pod, &self.user, error);
         let plain = self.ssl_mode == SslMode::Preferred
             && (self.made().plain).is_some_and(|at| at.elapsed() < PLAIN_MEMORY);
-        let mut conn = Conn::new(self.opts(credentials, plain))
-            .await
-            .map_err(refusal);
-        if let Err(ConnectError::Tls { problem, .. }) = &conn {
-            let again = match (self.ssl_mode, problem) {
-                (SslMode::Preferred, TlsProblem::NotOffered) => Some(true),
-                // It was without TLS a moment ago, and is not any more.
-                (SslMode::Preferred, TlsProblem::Demanded) if plain => Some(false),
-                _ => None,
-            };
-            if let Some(plain) = again {
-                self.made().plain = plain.then(Instant::now);
-                let second = Conn::new(self.opts(credentials, plain)).await;
-                conn = second.map_err(refusal);
+        let conn = match self.dial(credentials, plain).await {
+            Err(error) if self.ssl_mode == SslMode::Preferred => {
+                self.prefer(plain, error, credentials).await
             }
-        }
+            conn => conn,
+        };
         let mut conn = Raw::new(conn?);
-        let facts = self.introduce(&mut conn, kind).await.map_err(refusal)?;
+        let facts = self.introduce(&mut conn, kind).await;
+        let facts = facts.map_err(|error| refusal(&self.pod, &self.user, error))?;
         Ok((conn, facts))
+    }
+
+    async fn dial(&self, credentials: &Credentials, plain: bool) -> Result<Conn, ConnectError> {
+        let conn = Conn::new(self.opts(credentials, plain)).await;
+        conn.map_err(|error| refusal(&self.pod, &self.user, error))
+    }
+
+    /// The other way, encrypted or not, if `error` may be because of the one that was tried.
+    async fn prefer(
+        &self,
+        plain: bool,
+        error: ConnectError,
+        credentials: &Credentials,
+    ) -> Result<Conn, ConnectError> {
+        match error {
+            ConnectError::Tls {
+                problem: TlsProblem::NotOffered,
+                ..
+            } => {
+                self.made().plain = Some(Instant::now());
+                self.dial(credentials, true).await
+            }
+            // It offered none a moment ago; perhaps it demands it now. MariaDB does not tell that
+            // from a wrong password.
+            ConnectError::Tls { .. } | ConnectError::AccessDenied { .. } if plain => {
+                self.made().plain = None;
+                match self.dial(credentials, false).await {
+                    Err(ConnectError::Tls {
+                        problem: TlsProblem::NotOffered,
+                        ..
+                    }) => Err(error),
+                    conn => conn,
+                }
+            }
+            error => Err(error),
+        }
     }
 
     /// The driver's options for these credentials, made once.
@@ -386,49 +414,5 @@ fn same_statefulset(a: &str, b: &str) -> bool {
     match (split(a), split(b)) {
         (Some(a), Some(b)) => a == b,
         _ => false,
-    }
-}
-
-/// A driver connection that is closed, not cleaned up, when dropped.
-///
-/// The driver's own drop reads what is left of a result on a detached task, for as long as that
-/// takes (seen: 8 s). This one sends a farewell if that is possible without waiting, and closes
-/// the socket.
-pub(crate) struct Raw(Option<Conn>);
-
-impl Raw {
-    pub(crate) fn new(conn: Conn) -> Self {
-        Self(Some(conn))
-    }
-
-    /// What is left when a connection was moved on.
-    pub(crate) fn empty() -> Self {
-        Self(None)
-    }
-
-    /// The connection; an error after [`Raw::close`].
-    pub(crate) fn get(&mut self) -> mysql_async::Result<&mut Conn> {
-        let gone = mysql_async::Error::Driver(mysql_async::DriverError::ConnectionClosed);
-        self.0.as_mut().ok_or(gone)
-    }
-
-    pub(crate) fn peek(&self) -> Option<&Conn> {
-        self.0.as_ref()
-    }
-
-    /// Closes the connection at once, whatever state it is in.
-    pub(crate) fn close(&mut self) {
-        use futures_util::FutureExt;
-        if let Some(conn) = self.0.take() {
-            // The first poll marks the connection as closed, so that the driver's own drop does
-            // nothing more.
-            let _ = conn.disconnect().now_or_never();
-        }
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        self.close();
     }
 }

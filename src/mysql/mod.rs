@@ -15,6 +15,7 @@ mod podconn;
 mod pool;
 mod position;
 mod queryable;
+mod raw;
 mod refusal;
 mod request;
 mod session;

@@ -101,7 +101,8 @@ fn by_variant(error: &rustls::Error) -> TlsProblem {
             Cert::NotValidForName | Cert::NotValidForNameContext { .. } => TlsProblem::WrongName,
             Cert::Expired | Cert::ExpiredContext { .. } => TlsProblem::Expired,
             Cert::NotValidYet | Cert::NotValidYetContext { .. } => TlsProblem::NotYetValid,
-            Cert::UnknownIssuer => TlsProblem::UnknownAuthority,
+            // An authority of the same name, with another key.
+            Cert::UnknownIssuer | Cert::BadSignature => TlsProblem::UnknownAuthority,
             _ => TlsProblem::BadCertificate,
         },
         Tls::NoCertificatesPresented => TlsProblem::BadCertificate,

@@ -148,7 +148,7 @@ fn a_new_password_that_no_server_knows_yet_leaves_the_old_one_in_use() {
 }
 
 #[test]
-fn two_wrong_passwords_are_tried_no_more_than_twice_per_pause_and_pod() {
+fn two_wrong_passwords_are_tried_about_twice_per_pause_and_pod() {
     let mut world = World::new();
     world.admit(0, 0);
     world.accept(0, 0);
@@ -163,7 +163,8 @@ fn two_wrong_passwords_are_tried_no_more_than_twice_per_pause_and_pod() {
         }
         world.wait(Duration::from_secs(1));
     }
-    assert!(attempts <= 2 * 3 * 11, "{attempts}");
+    // The new one, which was refused somewhere, goes once more where the old one is refused first.
+    assert!(attempts <= (2 * 3 + 1) * 10, "{attempts}");
 }
 
 #[tokio::test(start_paused = true)]
