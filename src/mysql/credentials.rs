@@ -43,32 +43,28 @@ impl fmt::Debug for Credentials {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     length: u64,
-    modified: Option<std::time::SystemTime>,
-    /// Device, inode, and when the inode changed: an exchanged symlink may lead to a file of the
-    /// same length and time.
-    inode: [i64; 4],
+    /// Where it is and when it was changed: an exchanged symlink may lead to a file of the same
+    /// length and time.
+    marks: String,
 }
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         #[cfg(unix)]
-        let inode = {
-            use std::os::unix::fs::MetadataExt;
-            let (device, inode) = (metadata.dev(), metadata.ino());
-            let times = [metadata.ctime(), metadata.ctime_nsec()];
-            [
-                device.cast_signed(),
-                inode.cast_signed(),
-                times[0],
-                times[1],
-            ]
+        let marks = {
+            use std::os::unix::fs::MetadataExt as _;
+            let place = (metadata.dev(), metadata.ino());
+            let content = (metadata.mtime(), metadata.mtime_nsec());
+            format!(
+                "{:?}",
+                (place, content, metadata.ctime(), metadata.ctime_nsec())
+            )
         };
         #[cfg(not(unix))]
-        let inode = [0; 4];
+        let marks = format!("{:?}", metadata.modified());
         Self {
             length: metadata.len(),
-            modified: metadata.modified().ok(),
-            inode,
+            marks,
         }
     }
 }
