@@ -164,3 +164,28 @@ async fn certificates_and_keys_that_are_none_are_told_by_their_option() {
         Some(("ssl_key", Unusable))
     );
 }
+
+#[cfg(feature = "rustls-tls")]
+#[tokio::test]
+async fn a_certificate_is_not_used_before_its_key_is_there_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let make = || rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
+    let (first, second) = (make(), make());
+    let write = |name: &str, content: String| fs::write(path(name), content).unwrap();
+    write("cert", first.cert.pem());
+    write("key", first.signing_key.serialize_pem());
+    let config = Config::new("mysql", "app").with_ssl_identity(path("cert"), path("key"));
+    let vault = Vault::new(&config);
+    let before = vault.newest(false).await.unwrap();
+    assert_eq!(before.version, 0);
+
+    write("cert", second.cert.pem());
+    assert_eq!(vault.newest(false).await.unwrap(), before);
+    write("key", second.signing_key.serialize_pem());
+    let after = vault.newest(false).await.unwrap();
+    assert_eq!(after.version, 1);
+    let (cert, key) = after.identity.clone().unwrap();
+    assert_eq!(cert, second.cert.pem().into_bytes());
+    assert_eq!(key, second.signing_key.serialize_pem().into_bytes());
+}
