@@ -17,6 +17,13 @@
 //! | `verify` | `auto`, `strict`, `off` | [`Config::with_verify`] |
 //! | `reset` | `auto`, `always`, `never` | [`Config::with_reset`] |
 //! | `read_retry` | `true`, `false` | [`Config::with_read_retry`] |
+//! | `password_file` | a path | [`Config::with_password_file`] |
+//! | `sslmode` | `disabled`, `preferred`, `required`, `verify-ca`, `verify-identity` | [`Config::with_ssl_mode`] |
+//! | `ssl_ca` | a path | [`Config::with_ssl_ca`] |
+//! | `ssl_cert`, `ssl_key` | paths | [`Config::with_ssl_identity`] |
+//! | `tls_name` | a name, also with `{host}`, `{pod}`, `{service}` | [`Config::with_tls_name`] |
+//!
+//! MySQL's spellings `ssl-mode=VERIFY_CA`, `ssl-ca`, `ssl-cert` and `ssl-key` mean the same.
 //!
 //! This module must never quote a text in an error before it has proven that no password can be
 //! part of it.
