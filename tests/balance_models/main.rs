@@ -176,21 +176,29 @@ fn room_that_an_endpoints_own_line_does_not_need_reaches_a_call_outside_it() {
         let bell = Arc::new(Bell::new());
         let (vitals, room) = (endpoint(&bell, "a"), Room::new(0));
         let held = Guard::new(&vitals);
-        // In the endpoint's own line, and gives up.
+        let other = Guard::new(&vitals);
+        // In the endpoint's own line, which takes one of the two places.
         let lined = (InLine::new(&vitals), Guard::new(&vitals));
         let outside = Waiter::join(&vitals, &room);
         let outside = thread::spawn(move || {
             let (room, guard) = block_on(outside.served());
             give_back(&room, guard);
         });
-        let gives_up = thread::spawn(move || {
-            let (line, guard) = lined;
-            drop(line);
-            drop(guard);
-        });
+        let served = {
+            let room = room.clone();
+            thread::spawn(move || {
+                let (line, guard) = lined;
+                while !room.take() {
+                    thread::yield_now();
+                }
+                drop(line);
+                guard
+            })
+        };
         give_back(&room, held);
-        gives_up.join().unwrap();
+        give_back(&room, other);
         outside.join().unwrap();
+        drop(served.join().unwrap());
         assert_eq!(vitals.counts.in_flight(), 0);
     });
 }
