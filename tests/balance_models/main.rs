@@ -15,7 +15,7 @@ mod balance;
 use balance::guard::{Guard, InLine, Wishes};
 use balance::health::HealthConfig;
 use balance::line::{News, Seat};
-use balance::sync::{Arc, AtomicUsize, Mutex, Ordering};
+use balance::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use balance::vitals::{Bell, Vitals};
 use shuttle::future::block_on;
 use shuttle::thread;
@@ -32,9 +32,11 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 }
 
 fn endpoint(bell: &Arc<Bell>, name: &str) -> Arc<Vitals> {
-    let mut config = HealthConfig::default();
     // A probe is due at once.
-    config.base = Duration::ZERO;
+    let config = HealthConfig {
+        base: Duration::ZERO,
+        ..HealthConfig::default()
+    };
     Arc::new(Vitals::new(name.to_owned(), config, None, Arc::clone(bell)))
 }
 
@@ -48,19 +50,23 @@ impl Room {
         Self(Arc::new(Mutex::new(places)))
     }
 
+    fn places(&self) -> MutexGuard<'_, usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_there(&self) -> bool {
-        *self.0.lock().unwrap() > 0
+        *self.places() > 0
     }
 
     fn take(&self) -> bool {
-        let mut places = self.0.lock().unwrap();
+        let mut places = self.places();
         let taken = *places > 0;
         *places -= usize::from(taken);
         taken
     }
 
     fn give(&self) {
-        *self.0.lock().unwrap() += 1;
+        *self.places() += 1;
     }
 }
 
@@ -264,8 +270,10 @@ fn probe_token_one_at_a_time_and_back_when_it_is_dropped() {
         for prober in probers {
             prober.join().unwrap();
         }
-        let token = vitals.begin_probe();
-        token.ok().expect("the token is back").succeeded();
+        let Ok(token) = vitals.begin_probe() else {
+            panic!("the token is lost");
+        };
+        token.succeeded();
         assert!(!vitals.is_out());
     });
 }
@@ -290,7 +298,8 @@ fn a_call_that_comes_while_a_prober_ends_starts_the_next_one() {
                             return Poll::Pending;
                         }
                         if let Some(claim) = vitals.claim_prober() {
-                            return Poll::Ready(drop(claim));
+                            drop(claim);
+                            return Poll::Ready(());
                         }
                     }
                 }));
