@@ -1,180 +1,6 @@
-//! The balancer's behaviour with scripted endpoints, under the paused clock.
+//! The life of a call, with scripted endpoints.
 
 use super::*;
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
-use tower::discover::Change;
-use tower::{Service, ServiceExt};
-
-/// How a scripted endpoint answers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Mood {
-    Works,
-    Fails,
-    Overloaded,
-    Unfit,
-    Fatal,
-    Hangs,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{mood:?}")]
-struct Refusal {
-    mood: Mood,
-}
-
-impl Classify for Refusal {
-    fn class(&self) -> Class {
-        match self.mood {
-            Mood::Works | Mood::Fails | Mood::Hangs => Class::Failure,
-            Mood::Overloaded => Class::Overloaded,
-            Mood::Unfit => Class::Unfit(Duration::from_millis(100)),
-            Mood::Fatal => Class::Fatal,
-        }
-    }
-}
-
-#[derive(Clone)]
-struct Scripted {
-    name: &'static str,
-    mood: Arc<Mutex<Mood>>,
-    calls: Arc<AtomicUsize>,
-}
-
-impl Service<Ask> for Scripted {
-    type Response = &'static str;
-    type Error = Refusal;
-    type Future = Pin<Box<dyn Future<Output = Result<&'static str, Refusal>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Ask) -> Self::Future {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        let (mood, name) = (*self.mood.lock().unwrap(), self.name);
-        Box::pin(async move {
-            match mood {
-                Mood::Works => Ok(name),
-                Mood::Hangs => std::future::pending().await,
-                mood => Err(Refusal { mood }),
-            }
-        })
-    }
-}
-
-/// A request: `a` and `b` serve it, `z` in reserve; or `z` alone.
-#[derive(Debug, Clone, Default)]
-struct Ask {
-    only: Option<&'static str>,
-    within: Option<Duration>,
-    started: Option<Instant>,
-}
-
-impl Eligible<Scripted> for Ask {
-    fn eligible(&self, endpoint: &Scripted) -> Eligibility {
-        match self.only {
-            Some(name) if name == endpoint.name => Eligibility::Yes,
-            Some(_) => Eligibility::No,
-            None if endpoint.name == "z" => Eligibility::Reserve,
-            None => Eligibility::Yes,
-        }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        Some(self.started? + self.within?)
-    }
-}
-
-type Changes = mpsc::UnboundedSender<Result<Change<String, Scripted>, String>>;
-
-struct World {
-    balance: Balance<Scripted>,
-    changes: Changes,
-    moods: HashMap<&'static str, Arc<Mutex<Mood>>>,
-    calls: HashMap<&'static str, Arc<AtomicUsize>>,
-}
-
-impl World {
-    fn new(config: BalanceConfig) -> Self {
-        let (changes, mut source) = mpsc::unbounded_channel();
-        let source = futures_util::stream::poll_fn(move |cx| source.poll_recv(cx));
-        Self {
-            balance: Balance::new(source, config, &tokio::runtime::Handle::current()),
-            changes,
-            moods: HashMap::new(),
-            calls: HashMap::new(),
-        }
-    }
-
-    async fn with(names: &[&'static str]) -> Self {
-        let mut world = Self::new(BalanceConfig::default());
-        for name in names {
-            world.insert(name);
-        }
-        world.settle().await;
-        world
-    }
-
-    fn insert(&mut self, name: &'static str) {
-        let mood = Arc::new(Mutex::new(Mood::Works));
-        let calls = Arc::new(AtomicUsize::new(0));
-        self.moods.insert(name, Arc::clone(&mood));
-        self.calls.insert(name, Arc::clone(&calls));
-        let service = Scripted { name, mood, calls };
-        let change = Change::Insert(name.to_owned(), service);
-        self.changes.send(Ok(change)).unwrap();
-    }
-
-    fn remove(&self, name: &str) {
-        self.changes
-            .send(Ok(Change::Remove(name.to_owned())))
-            .unwrap();
-    }
-
-    /// Lets the driver and probes run.
-    async fn settle(&self) {
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn mood(&self, name: &str, mood: Mood) {
-        *self.moods[name].lock().unwrap() = mood;
-    }
-
-    fn calls(&self, name: &str) -> usize {
-        self.calls[name].load(Ordering::SeqCst)
-    }
-
-    async fn ask(&self) -> Result<&'static str, BalanceError<Refusal>> {
-        self.ask_for(Ask::default()).await
-    }
-
-    async fn ask_for(&self, ask: Ask) -> Result<&'static str, BalanceError<Refusal>> {
-        let served = self.balance.clone().oneshot(ask).await?;
-        Ok(served.into_parts().0)
-    }
-
-    fn in_flight(&self) -> usize {
-        self.balance.endpoints().iter().map(|e| e.in_flight).sum()
-    }
-}
-
-fn only(name: &'static str) -> Ask {
-    Ask {
-        only: Some(name),
-        ..Ask::default()
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn idle_endpoints_get_equal_shares() {
@@ -215,6 +41,43 @@ async fn a_failing_endpoint_is_never_seen_by_callers_while_another_works() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_suspect_is_passed_over_until_it_is_cleared_and_out_at_once_when_confirmed() {
+    let world = World::with(&["a", "b"]).await;
+    let (_, guard) = world
+        .balance
+        .clone()
+        .oneshot(only("a"))
+        .await
+        .unwrap()
+        .into_parts();
+    let suspicions = [guard.suspect(), guard.suspect()];
+    drop(guard);
+    for _ in 0..50 {
+        assert_eq!(world.ask().await.unwrap(), "b");
+    }
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Suspect);
+    assert_eq!(world.ask_for(only("a")).await.unwrap(), "a", "nobody else");
+    let [first, second] = suspicions;
+    first.cleared();
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Suspect);
+    drop(second);
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
+
+    let (_, guard) = world.balance.pick(&only("a")).unwrap();
+    let (first, second) = (guard.suspect(), guard.suspect());
+    first.confirmed("no answer within 1s");
+    let state = world.balance.endpoints()[0].state.clone();
+    assert!(matches!(state, EndpointState::Ejected(_)), "{state:?}");
+    let cause = world.balance.endpoints()[0].last_cause.clone();
+    assert_eq!(cause.as_deref(), Some("no answer within 1s"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.ask().await.unwrap();
+    world.settle().await;
+    second.confirmed("the same event, told late");
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_recovered_endpoint_is_used_again_after_one_probe() {
     let world = World::with(&["a", "b"]).await;
     world.mood("a", Mood::Fails);
@@ -223,14 +86,18 @@ async fn a_recovered_endpoint_is_used_again_after_one_probe() {
     }
     world.mood("a", Mood::Works);
     let before = world.calls("a");
-    tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(
         world.ask().await.unwrap(),
         "b",
-        "the caller does not wait for the probe"
+        "nobody waits for the probe"
     );
+    tokio::time::advance(Duration::from_secs(1)).await;
     world.settle().await;
-    assert_eq!(world.calls("a"), before + 1, "exactly one probe");
+    assert_eq!(
+        world.calls("a"),
+        before + 1,
+        "one probe, which needs no call"
+    );
     for _ in 0..100 {
         world.ask().await.unwrap();
     }
@@ -498,35 +365,12 @@ async fn the_driver_ends_with_the_last_clone() {
     assert!(changes.is_closed(), "the source is dropped with its task");
 }
 
-/// The balancer's contract with tower: usable under its middlewares without a `Buffer`.
 #[tokio::test(start_paused = true)]
-async fn it_works_under_tower_timeout_and_concurrency_limit() {
+async fn an_endpoint_that_is_unfit_for_no_time_does_not_keep_the_thread() {
     let world = World::with(&["a"]).await;
-    let mut limited = tower::ServiceBuilder::new()
-        .concurrency_limit(1)
-        .timeout(Duration::from_millis(300))
-        .service(world.balance.clone());
-    let served = limited.ready().await.unwrap().call(Ask::default()).await;
-    assert!(served.is_ok());
-    world.mood("a", Mood::Hangs);
+    world.mood("a", Mood::UnfitForNoTime);
     let started = Instant::now();
-    assert!(
-        limited
-            .ready()
-            .await
-            .unwrap()
-            .call(Ask::default())
-            .await
-            .is_err()
-    );
-    assert_eq!(started.elapsed(), Duration::from_millis(300));
+    assert!(world.ask().await.is_err());
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
+    assert!(world.calls("a") <= 5_001, "{} calls", world.calls("a"));
 }
-
-const _: () = {
-    fn sendable<T: Send + Sync + 'static>() {}
-    fn check() {
-        sendable::<Balance<Scripted>>();
-        sendable::<Result<Infallible, Guard>>();
-    }
-    let _ = check;
-};
