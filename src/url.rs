@@ -17,6 +17,11 @@
 //! | `verify` | `auto`, `strict`, `off` | [`Config::with_verify`] |
 //! | `reset` | `auto`, `always`, `never` | [`Config::with_reset`] |
 //! | `read_retry` | `true`, `false` | [`Config::with_read_retry`] |
+//! | `kill_query` | `true`, `false` | [`Config::with_kill_query`] |
+//! | `min_connections` | a number | [`Config::with_min_connections`] |
+//! | `max_share` | a percentage | [`Config::with_max_share`] |
+//! | `max_lifetime` | a duration, or `none` | [`Config::with_max_lifetime`] |
+//! | `statement_cache` | a number | [`Config::with_statement_cache`] |
 //!
 //! This module must never quote a text in an error before it has proven that no password can be
 //! part of it.

@@ -7,6 +7,7 @@
 
 use super::fault::{is_access_denied, is_overload};
 use super::position::Position;
+use super::statements::Budget;
 use crate::config::{Config, Verify};
 use crate::error::{ConnectError, PodId};
 use crate::name::Ordinal;
@@ -44,11 +45,15 @@ pub(crate) struct Facts {
     pub(crate) writable: bool,
     pub(crate) position: Position,
     pub(crate) origin: Arc<Origin>,
+    /// What the server takes at most, of everybody.
+    pub(crate) max_connections: Option<usize>,
 }
 
 /// What a session was when it was new, as far as a reset does not restore it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Origin {
+    /// The server it was made on; see [`Facts`].
+    pub(crate) identity: String,
     /// A reset would not run `init_connect` again.
     pub(crate) has_init_connect: bool,
     /// The answer to [`home`]: a reset keeps the database and the role last chosen.
@@ -97,6 +102,7 @@ impl Dialler {
             // The default goes to the server's unix socket behind our back.
             .prefer_socket(Some(false))
             .max_allowed_packet(Some(MAX_PACKET))
+            .stmt_cache_size(Budget::new(config.statement_cache, config.max_connections).each())
             // Idle connections are aged by the pool, not by the driver.
             .wait_timeout(Some(28_800));
         let label = host.split('.').next().unwrap_or(host);
@@ -119,8 +125,7 @@ impl Dialler {
     /// Dropping the future closes the socket.
     pub(crate) async fn connect(&self, kind: SessionKind) -> Result<(Raw, Facts), ConnectError> {
         let attempt = async {
-            let conn = Conn::new(self.opts.clone()).await;
-            let mut conn = Raw::new(conn.map_err(|error| self.refusal(error))?);
+            let mut conn = self.log_in().await?;
             let facts = self.introduce(&mut conn, kind).await;
             let facts = facts.map_err(|error| self.refusal(error))?;
             // Not before: MariaDB lets an expired password in, and then refuses every statement.
@@ -137,6 +142,12 @@ impl Dialler {
             })?;
         self.check_hostname(&hostname)?;
         Ok((conn, facts))
+    }
+
+    /// The first part of [`Dialler::connect`], without a deadline.
+    pub(super) async fn log_in(&self) -> Result<Raw, ConnectError> {
+        let conn = Conn::new(self.opts.clone()).await;
+        Ok(Raw::new(conn.map_err(|error| self.refusal(error))?))
     }
 
     /// Brings a session to the state every user may rely on.
@@ -182,7 +193,10 @@ impl Dialler {
              @@global.init_connect, @@global.gtid_executed"
         };
         let mut result = conn
-            .query_iter(format!("{}; {question}, {home}", Self::setup(kind)))
+            .query_iter(format!(
+                "{}; {question}, {home}, @@global.max_connections",
+                Self::setup(kind)
+            ))
             .await?;
         let answer = last_row(&mut result).await?;
         // An error in a later result is pending here.
@@ -199,16 +213,18 @@ impl Dialler {
         } else {
             Position::parse_mysql(&position)
         };
+        let identity = match maria {
+            true => format!("{hostname}/{server}"),
+            false => server,
+        };
         let facts = Facts {
-            identity: if maria {
-                format!("{hostname}/{server}")
-            } else {
-                server
-            },
+            identity: identity.clone(),
             // An enum on newer MariaDB: only these two texts mean writable.
             writable: matches!(read_only.to_ascii_uppercase().as_str(), "0" | "OFF"),
             position: position.map_err(other)?,
+            max_connections: text(6).and_then(|most| most.parse().ok()),
             origin: Arc::new(Origin {
+                identity,
                 has_init_connect: text(3).is_some_and(|init| !init.trim().is_empty()),
                 home: text(5).ok_or_else(unexpected)?,
             }),
@@ -241,7 +257,7 @@ impl Dialler {
         })
     }
 
-    fn refusal(&self, error: mysql_async::Error) -> ConnectError {
+    pub(super) fn refusal(&self, error: mysql_async::Error) -> ConnectError {
         use mysql_async::{DriverError, Error, IoError};
         let pod = self.pod.clone();
         match error {

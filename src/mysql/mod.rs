@@ -7,6 +7,7 @@
 mod checkout;
 mod connect;
 mod fault;
+mod kill;
 mod lease;
 mod lex;
 mod podconn;
@@ -14,7 +15,9 @@ mod pool;
 mod position;
 mod queryable;
 mod request;
+mod room;
 mod session;
+mod statements;
 mod text;
 mod trace;
 mod tx;

@@ -13,6 +13,8 @@ use mysql_async::prelude::{AsQuery, FromRow, Protocol, Queryable, StatementLike}
 use mysql_async::{
     BinaryProtocol, Conn, Params, QueryResult, ResultSetStream, Row, Statement, TextProtocol,
 };
+use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What the methods of `Queryable` return.
 pub(super) type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, mysql_async::Result<T>>;
@@ -99,8 +101,40 @@ impl PodConn {
         Ok(folded)
     }
 
-    /// A prepared statement with all its rows; call [`PodConn::ready_for_prepared`] first.
-    async fn prepared_fold<S, T, U>(
+    /// A prepared statement with all its rows.
+    async fn known_fold<S, T, U>(
+        &mut self,
+        stmt: S,
+        params: Params,
+        init: U,
+        f: impl FnMut(U, T) -> U,
+    ) -> mysql_async::Result<U>
+    where
+        S: SqlText,
+        T: FromRow,
+    {
+        self.ready_for_prepared(&stmt).await?;
+        let (conn, session) = self.split()?;
+        let deadline = session.deadline();
+        let pool = Arc::clone(&session.lease.pool);
+        let mut kept = std::mem::take(&mut session.lease.statements);
+        let operation = async {
+            let stmt = pool.prepare(conn, &mut kept, stmt.given()).await?;
+            let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
+            Ok((folded, left_a_trace(conn)))
+        };
+        let done = session.run(deadline, operation).await;
+        session.lease.statements = kept;
+        let (folded, left) = done?;
+        session.saw_flags();
+        if left {
+            session.left_diagnostics();
+        }
+        Ok(folded)
+    }
+
+    /// The same for a statement whose text the driver does not show.
+    async fn generic_fold<S, T, U>(
         &mut self,
         stmt: S,
         params: Params,
@@ -111,13 +145,25 @@ impl PodConn {
         S: StatementLike,
         T: FromRow,
     {
+        self.ready_for_unknown().await?;
         let (conn, session) = self.split()?;
         let deadline = session.deadline();
+        let pool = Arc::clone(&session.lease.pool);
+        let mut kept = std::mem::take(&mut session.lease.statements);
         let operation = async {
-            let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
+            let result = match conn.exec_iter(stmt, params).await {
+                Ok(result) => result,
+                Err(error) => {
+                    pool.heed_exhaustion(conn, &mut kept, &error).await?;
+                    return Err(error);
+                }
+            };
+            let folded = fold(result, init, f).await?;
             Ok((folded, left_a_trace(conn)))
         };
-        let (folded, left) = session.run(deadline, operation).await?;
+        let done = session.run(deadline, operation).await;
+        session.lease.statements = kept;
+        let (folded, left) = done?;
         session.saw_flags();
         if left {
             session.left_diagnostics();
@@ -148,7 +194,12 @@ impl PodConn {
         session.run(deadline, conn.exec_iter(stmt, params)).await
     }
 
-    async fn batch<S, P, I>(&mut self, stmt: S, params_iter: I) -> mysql_async::Result<()>
+    async fn batch<S, P, I>(
+        &mut self,
+        stmt: S,
+        params_iter: I,
+        deadline: Option<Instant>,
+    ) -> mysql_async::Result<()>
     where
         S: StatementLike,
         I: IntoIterator<Item = P> + Send,
@@ -159,7 +210,6 @@ impl PodConn {
         // Of an empty batch only the PREPARE is sent.
         session.lost_flags();
         session.left_diagnostics();
-        let deadline = session.deadline();
         session
             .run(deadline, conn.exec_batch(stmt, params_iter))
             .await
@@ -177,9 +227,7 @@ impl PodConn {
         P: Into<Params> + Send,
         T: FromRow + Send + 'static,
     {
-        self.ready_for_prepared(&stmt).await?;
-        self.prepared_fold(stmt, params.into(), Vec::new(), push)
-            .await
+        self.known_fold(stmt, params.into(), Vec::new(), push).await
     }
 
     /// As [`Queryable::exec_first`]; see [`PodConn::exec`].
@@ -197,8 +245,7 @@ impl PodConn {
         P: Into<Params> + Send,
         T: FromRow + Send + 'static,
     {
-        self.ready_for_prepared(&stmt).await?;
-        let row = self.prepared_fold(stmt, params.into(), None, keep_first);
+        let row = self.known_fold(stmt, params.into(), None, keep_first);
         Ok(row.await?.map(convert).transpose()?)
     }
 
@@ -212,8 +259,7 @@ impl PodConn {
         S: SqlText,
         P: Into<Params> + Send,
     {
-        self.ready_for_prepared(&stmt).await?;
-        self.prepared_fold(stmt, params.into(), (), |(), _: Row| ())
+        self.known_fold(stmt, params.into(), (), |(), _: Row| ())
             .await
     }
 
@@ -230,7 +276,15 @@ impl PodConn {
         P: Into<Params> + Send,
     {
         self.ready_for_prepared(&stmt).await?;
-        self.batch(stmt, params_iter).await
+        let (conn, session) = self.split()?;
+        session.lost_flags();
+        let deadline = session.deadline();
+        let pool = Arc::clone(&session.lease.pool);
+        let mut kept = std::mem::take(&mut session.lease.statements);
+        let prepared = pool.prepare(conn, &mut kept, stmt.given());
+        let prepared = session.run(deadline, prepared).await;
+        session.lease.statements = kept;
+        self.batch(prepared?, params_iter, deadline).await
     }
 }
 
@@ -266,7 +320,13 @@ impl Queryable for PodConn {
             let (conn, session) = self.split()?;
             session.lost_flags();
             let deadline = session.deadline();
-            session.run(deadline, conn.prep(query)).await
+            let pool = Arc::clone(&session.lease.pool);
+            let mut kept = std::mem::take(&mut session.lease.statements);
+            let text = query.as_query();
+            let prepared = pool.prepare_for_user(conn, &mut kept, &text);
+            let prepared = session.run(deadline, prepared).await;
+            session.lease.statements = kept;
+            prepared
         }
         .boxed()
     }
@@ -354,7 +414,8 @@ impl Queryable for PodConn {
     {
         async move {
             self.ready_for_unknown().await?;
-            self.batch(stmt, params_iter).await
+            let deadline = self.session_mut().deadline();
+            self.batch(stmt, params_iter, deadline).await
         }
         .boxed()
     }
@@ -366,11 +427,7 @@ impl Queryable for PodConn {
         T: FromRow + Send + 'static,
     {
         let params = params.into();
-        async move {
-            self.ready_for_unknown().await?;
-            self.prepared_fold(stmt, params, Vec::new(), push).await
-        }
-        .boxed()
+        async move { self.generic_fold(stmt, params, Vec::new(), push).await }.boxed()
     }
 
     fn exec_first<'a: 'b, 'b, T, S, P>(&'a mut self, stmt: S, params: P) -> BoxFuture<'b, Option<T>>
@@ -381,8 +438,7 @@ impl Queryable for PodConn {
     {
         let params = params.into();
         async move {
-            self.ready_for_unknown().await?;
-            let row = self.prepared_fold(stmt, params, None, keep_first).await?;
+            let row = self.generic_fold(stmt, params, None, keep_first).await?;
             Ok(row.map(convert).transpose()?)
         }
         .boxed()
@@ -403,9 +459,8 @@ impl Queryable for PodConn {
     {
         let params = params.into();
         async move {
-            self.ready_for_unknown().await?;
             let push_mapped = move |rows, row| push(rows, f(row));
-            self.prepared_fold(stmt, params, Vec::new(), push_mapped)
+            self.generic_fold(stmt, params, Vec::new(), push_mapped)
                 .await
         }
         .boxed()
@@ -426,11 +481,7 @@ impl Queryable for PodConn {
         U: Send + 'a,
     {
         let params = params.into();
-        async move {
-            self.ready_for_unknown().await?;
-            self.prepared_fold(stmt, params, init, f).await
-        }
-        .boxed()
+        async move { self.generic_fold(stmt, params, init, f).await }.boxed()
     }
 
     fn exec_drop<'a: 'b, 'b, S, P>(&'a mut self, stmt: S, params: P) -> BoxFuture<'b, ()>
@@ -439,11 +490,7 @@ impl Queryable for PodConn {
         P: Into<Params> + Send + 'b,
     {
         let params = params.into();
-        async move {
-            self.ready_for_unknown().await?;
-            self.prepared_fold(stmt, params, (), |(), _: Row| ()).await
-        }
-        .boxed()
+        async move { self.generic_fold(stmt, params, (), |(), _: Row| ()).await }.boxed()
     }
 
     fn query_stream<'a, T, Q>(

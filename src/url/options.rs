@@ -8,7 +8,7 @@ use crate::config::{Choice, Config, ConfigError};
 
 type Apply = fn(&'static str, Config, &str) -> Result<Config, ConfigError>;
 
-const OPTIONS: [(&str, Apply); 9] = [
+const OPTIONS: [(&str, Apply); 14] = [
     ("statefulset", |_, config, value| {
         Ok(config.with_statefulset(value))
     }),
@@ -19,14 +19,7 @@ const OPTIONS: [(&str, Apply); 9] = [
         Ok(config.with_checkout_timeout(duration(name, value, DURATION)?))
     }),
     ("statement_timeout", |name, config, value| {
-        let limit = match value {
-            "none" => None,
-            value => Some(duration(
-                name,
-                value,
-                "use a number and ms, s or m, or none",
-            )?),
-        };
+        let limit = limit(name, value)?;
         Ok(config.with_statement_timeout(limit))
     }),
     ("max_connections", |name, config, value| {
@@ -44,10 +37,29 @@ const OPTIONS: [(&str, Apply); 9] = [
     ("read_retry", |name, config, value| {
         Ok(config.with_read_retry(choice(name, value)?))
     }),
+    ("kill_query", |name, config, value| {
+        Ok(config.with_kill_query(choice(name, value)?))
+    }),
+    ("min_connections", |name, config, value| {
+        Ok(config.with_min_connections(number(name, value)?))
+    }),
+    ("max_share", |name, config, value| {
+        let percent = number(name, value)?.try_into();
+        let percent = percent.map_err(|_| invalid(name, value, "use a number from 1 to 100"));
+        Ok(config.with_max_share(percent?))
+    }),
+    ("max_lifetime", |name, config, value| {
+        let limit = limit(name, value)?;
+        Ok(config.with_max_lifetime(limit))
+    }),
+    ("statement_cache", |name, config, value| {
+        Ok(config.with_statement_cache(number(name, value)?))
+    }),
 ];
 
 const KNOWN: &str = "statefulset, connect_timeout, checkout_timeout, statement_timeout, \
-                     max_connections, replica_policy, verify, reset, read_retry";
+                     max_connections, replica_policy, verify, reset, read_retry, \
+                     kill_query, min_connections, max_share, max_lifetime, statement_cache";
 const DURATION: &str = "use a number and ms, s or m, such as 500ms";
 
 /// Applies `name=value&name=value`.
@@ -87,6 +99,14 @@ fn duration(
         _ => None,
     });
     read.ok_or_else(|| invalid(option, value, wanted))
+}
+
+fn limit(option: &'static str, value: &str) -> Result<Option<Duration>, ConfigError> {
+    const WANTED: &str = "use a number and ms, s or m, or none";
+    match value {
+        "none" => Ok(None),
+        value => duration(option, value, WANTED).map(Some),
+    }
 }
 
 fn number(option: &'static str, value: &str) -> Result<usize, ConfigError> {

@@ -18,5 +18,6 @@ mod replicas_route;
 mod routing;
 mod secrets;
 mod session;
+mod stopping;
 mod support;
 mod transactions;
