@@ -185,6 +185,8 @@ impl Pool {
         };
         while self.needs_warming() {
             tokio::time::sleep(WARM_PAUSE.mul_f64(rand::random())).await;
+            // Before this task has a slot, which would count.
+            let has_cooling = self.has_cooling();
             // Callers go first.
             let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
                 return;
@@ -192,7 +194,7 @@ impl Pool {
             let Ok(_turn) = self.connecting.try_acquire() else {
                 return;
             };
-            let cooling = match self.has_cooling() {
+            let cooling = match has_cooling {
                 true => self.take_idle(|idle| self.is_cooling(idle)),
                 false => None,
             };

@@ -13,6 +13,7 @@ mod handshake;
 mod lifecycle;
 mod load;
 mod moves;
+mod pool;
 mod refusals;
 mod replicas_route;
 mod routing;
