@@ -124,14 +124,7 @@ impl Dialler {
     ///
     /// Dropping the future closes the socket.
     pub(crate) async fn connect(&self, kind: SessionKind) -> Result<(Raw, Facts), ConnectError> {
-        let attempt = async {
-            let mut conn = self.log_in().await?;
-            let facts = self.introduce(&mut conn, kind).await;
-            let facts = facts.map_err(|error| self.refusal(error))?;
-            // Not before: MariaDB lets an expired password in, and then refuses every statement.
-            self.login.accepted.store(true, Ordering::Relaxed);
-            Ok((conn, facts))
-        };
+        let attempt = self.log_in(kind);
         let (conn, (hostname, facts)) = tokio::time::timeout(self.timeout, attempt)
             .await
             .unwrap_or_else(|_| {
@@ -145,9 +138,17 @@ impl Dialler {
     }
 
     /// The first part of [`Dialler::connect`], without a deadline.
-    pub(super) async fn log_in(&self) -> Result<Raw, ConnectError> {
+    pub(super) async fn log_in(
+        &self,
+        kind: SessionKind,
+    ) -> Result<(Raw, (String, Facts)), ConnectError> {
         let conn = Conn::new(self.opts.clone()).await;
-        Ok(Raw::new(conn.map_err(|error| self.refusal(error))?))
+        let mut conn = Raw::new(conn.map_err(|error| self.refusal(error))?);
+        let facts = self.introduce(&mut conn, kind).await;
+        let facts = facts.map_err(|error| self.refusal(error))?;
+        // Not before: MariaDB lets an expired password in, and then refuses every statement.
+        self.login.accepted.store(true, Ordering::Relaxed);
+        Ok((conn, facts))
     }
 
     /// Brings a session to the state every user may rely on.
@@ -257,7 +258,7 @@ impl Dialler {
         })
     }
 
-    pub(super) fn refusal(&self, error: mysql_async::Error) -> ConnectError {
+    fn refusal(&self, error: mysql_async::Error) -> ConnectError {
         use mysql_async::{DriverError, Error, IoError};
         let pod = self.pod.clone();
         match error {

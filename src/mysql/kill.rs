@@ -100,7 +100,7 @@ fn was_up_for(uptime: Duration, since: Duration) -> bool {
 /// Why a visit failed.
 enum Failed {
     /// There was an answer, if not the one hoped for.
-    Refused(ConnectError),
+    Refused(String),
     /// There was none.
     Dead(String),
 }
@@ -149,29 +149,16 @@ impl Pool {
 
     /// Logs in and asks who this is, and for how long it has been up.
     async fn visit(&self) -> Result<Visit, Failed> {
-        let mut raw = self.dialler.log_in().await.map_err(Failed::from)?;
-        let asked = async {
-            let (_, facts) = self
-                .dialler
-                .introduce(&mut raw, SessionKind::ReadOnly)
-                .await?;
-            let conn = raw.get()?;
-            let uptime: Option<Row> = conn.query_first("SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
-            let uptime = uptime.and_then(|row| row.get_opt::<u64, _>(1)?.ok());
-            Ok((
-                facts.origin.identity.clone(),
-                uptime.unwrap_or(0),
-                conn.id(),
-            ))
-        };
-        let (identity, uptime, id) = asked
-            .await
-            .map_err(|error| Failed::from(self.dialler.refusal(error)))?;
+        let (mut raw, (_, facts)) = self.dialler.log_in(SessionKind::ReadOnly).await?;
+        let conn = raw.get()?;
+        let id = conn.id();
+        let uptime: Option<Row> = conn.query_first("SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
+        let uptime = uptime.and_then(|row| row.get_opt::<u64, _>(1)?.ok());
         Ok(Visit {
             raw,
             id,
-            identity,
-            uptime: Duration::from_secs(uptime),
+            identity: facts.origin.identity.clone(),
+            uptime: Duration::from_secs(uptime.unwrap_or(0)),
             answered: Instant::now(),
         })
     }
@@ -251,11 +238,23 @@ impl Pool {
 
 impl From<ConnectError> for Failed {
     fn from(error: ConnectError) -> Self {
+        let cause = error.to_string();
         match error {
-            ConnectError::Overloaded { .. }
-            | ConnectError::AccessDenied { .. }
-            | ConnectError::Rejected { .. } => Self::Refused(error),
-            error => Self::Dead(error.to_string()),
+            ConnectError::Unreachable { .. }
+            | ConnectError::Silent { .. }
+            | ConnectError::ClosedEarly { .. }
+            | ConnectError::NotMysql { .. } => Self::Dead(cause),
+            _ => Self::Refused(cause),
+        }
+    }
+}
+
+impl From<mysql_async::Error> for Failed {
+    fn from(error: mysql_async::Error) -> Self {
+        let cause = error.to_string();
+        match error {
+            mysql_async::Error::Server(_) => Self::Refused(cause),
+            _ => Self::Dead(cause),
         }
     }
 }
