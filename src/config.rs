@@ -275,7 +275,9 @@ impl Config {
     /// connections are counted to the last one, or where a proxy stands between: its connection ids
     /// are not the server's.
     ///
-    /// A COMMIT is never stopped. Accounts may stop their own statements without any privilege.
+    /// A COMMIT is never stopped, nor anything on a server that may have restarted meanwhile: one
+    /// that is less than two seconds older than the statement's connection was alive. Accounts may
+    /// stop their own statements without any privilege.
     #[must_use]
     pub fn with_kill_query(mut self, kill: bool) -> Self {
         self.kill_query = kill;

@@ -209,9 +209,12 @@ pub(crate) async fn clean(mut raw: Raw, mut lease: Lease, cleaning: Cleaning) {
         Ok(Err(error)) => tracing::debug!(
             pod = %lease.pool.pod(), %error, "a connection could not be cleaned and is closed"
         ),
-        Err(_) => tracing::debug!(
-            pod = %lease.pool.pod(), "cleaning a connection took too long; it is closed"
-        ),
+        Err(_) => {
+            lease.suspect();
+            tracing::debug!(
+                pod = %lease.pool.pod(), "cleaning a connection took too long; it is closed"
+            );
+        }
     }
 }
 

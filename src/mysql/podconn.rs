@@ -21,7 +21,9 @@ use std::time::Duration;
 ///
 /// * Every operation has a deadline (30 s by default). One that times out or whose future is
 ///   dropped may have been executed; the connection then refuses every further operation with
-///   [`Error::Interrupted`] and is closed when dropped. No other user can get its rows.
+///   [`Error::Interrupted`] and is closed when dropped. No other user can get its rows. The server
+///   is told to stop the statement, unless it is a COMMIT; see
+///   [`Config::with_kill_query`](crate::Config::with_kill_query).
 /// * An open transaction is rolled back, and session state is reset, before anybody else gets the
 ///   connection.
 /// * It may outlive its [`Cluster`](crate::Cluster), but not a

@@ -252,6 +252,7 @@ impl Session {
             }
             Fault::Refused => {
                 self.cut_off = false;
+                self.lease.alive = started;
                 self.flags_unknown = true;
                 // Of the rows before the one that was refused, and the error itself.
                 self.left_diagnostics();

@@ -279,6 +279,22 @@ async fn a_server_at_its_limit_of_prepared_statements_is_given_back_those_used_l
     assert_eq!(prepared(&mut conn).await, before);
     assert_eq!(conn.id(), id, "the connection was not replaced");
 
+    // Where the text is not known the call cannot be repeated, but the next one finds room.
+    root.query_drop("SET GLOBAL max_prepared_stmt_count = 1")
+        .await
+        .unwrap();
+    let generic = Queryable::exec_first::<u32, _, _>(&mut conn, text(90), (1,)).await;
+    let error = generic.unwrap_err();
+    assert!(
+        matches!(&error, mysql_async::Error::Server(error) if error.code == 1461),
+        "{error}"
+    );
+    root.query_drop("SET GLOBAL max_prepared_stmt_count = 10")
+        .await
+        .unwrap();
+    let generic = Queryable::exec_first::<u32, _, _>(&mut conn, text(90), (1,)).await;
+    assert_eq!(generic.unwrap(), Some(91));
+
     // Batches and statements of the user's own too.
     let insert = "INSERT INTO entries VALUES (?, 'x')";
     conn.exec_batch(insert, (100..105u32).map(|n| (n,)))
