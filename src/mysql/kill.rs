@@ -49,21 +49,39 @@ impl Side {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What waits; if that is nothing, the next one has to start a task.
-    fn next(&self) -> Vec<GivenUp> {
-        let mut queue = self.queue();
-        queue.served = !queue.waiting.is_empty();
-        std::mem::take(&mut queue.waiting)
+    fn take(&self) -> Vec<GivenUp> {
+        std::mem::take(&mut self.queue().waiting)
     }
 }
 
-/// A task that ends before its time (with its runtime) lets go of everything.
-struct Served<'a>(&'a Side);
+/// The task that serves the queue. Only one exists at a time; it ends under the queue's lock, so
+/// whatever comes later starts another one.
+struct Server<'a> {
+    side: &'a Side,
+    ended: bool,
+}
 
-impl Drop for Served<'_> {
+impl Server<'_> {
+    /// What waits. `None`: nothing does, and the task has to end.
+    fn next(&mut self) -> Option<Vec<GivenUp>> {
+        let mut queue = self.side.queue();
+        if queue.waiting.is_empty() {
+            queue.served = false;
+            self.ended = true;
+            return None;
+        }
+        Some(std::mem::take(&mut queue.waiting))
+    }
+}
+
+impl Drop for Server<'_> {
+    /// A task that ends before its time, with its runtime, lets go of everything.
     fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
         let waiting = {
-            let mut queue = self.0.queue();
+            let mut queue = self.side.queue();
             queue.served = false;
             std::mem::take(&mut queue.waiting)
         };
@@ -121,9 +139,18 @@ impl Pool {
     }
 
     async fn stop_all(&self) {
-        let _served = Served(&self.side);
+        let mut server = Server {
+            side: &self.side,
+            ended: false,
+        };
         let mut left = Vec::new();
         loop {
+            if left.is_empty() {
+                match server.next() {
+                    Some(waiting) => left = waiting,
+                    None => return,
+                }
+            }
             let visit = tokio::time::timeout(SIDE_TIMEOUT, self.visit()).await;
             let visit = visit.unwrap_or_else(|_| {
                 let dead = format!("no answer on a side connection within {SIDE_TIMEOUT:?}");
@@ -132,17 +159,11 @@ impl Pool {
             match visit {
                 Ok(visit) => left = self.serve(visit, std::mem::take(&mut left)).await,
                 Err(failed) => {
-                    left.extend(self.side.next());
+                    left.extend(self.side.take());
                     for given_up in left.drain(..) {
                         self.not_stopped(given_up, &failed);
                     }
                 }
-            }
-            if left.is_empty() {
-                left = self.side.next();
-            }
-            if left.is_empty() {
-                return;
             }
         }
     }
@@ -169,7 +190,7 @@ impl Pool {
         let mut next = first;
         let mut later = Vec::new();
         loop {
-            next.extend(self.side.next());
+            next.extend(self.side.take());
             if next.is_empty() {
                 return later;
             }
@@ -301,6 +322,38 @@ mod tests {
         }
         let stranger = visit("mysql-0/2", 99 * SECOND, answered);
         assert!(!stranger.is_to_the_server_of(&victim));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_served_by_one_task_at_a_time_and_by_another_one_after_it() {
+        let side = Side::default();
+        let comes = || {
+            let mut queue = side.queue();
+            queue.waiting.push(given_up("mysql-0/1", Instant::now()));
+            !std::mem::replace(&mut queue.served, true)
+        };
+        let server = || Server {
+            side: &side,
+            ended: false,
+        };
+        assert!(comes());
+        let mut first = server();
+        assert!(!comes());
+        assert_eq!(first.next().unwrap().len(), 2);
+        assert!(!comes(), "being served is not over");
+        assert_eq!(first.next().unwrap().len(), 1);
+        assert!(first.next().is_none());
+        assert!(comes(), "the first one has ended");
+        drop(first);
+        let mut second = server();
+        assert_eq!(
+            second.next().unwrap().len(),
+            1,
+            "the first one took nothing along"
+        );
+        assert!(!comes());
+        drop(second);
+        assert!(side.take().is_empty() && comes(), "cut short, it lets go");
     }
 
     #[tokio::test(start_paused = true)]
