@@ -54,6 +54,7 @@
 //! | [`cluster`] | the face: [`Cluster`], [`Route`], [`Status`](cluster::Status) |
 //! | [`config`], [`url`] | options, and how a URL spells them |
 //! | [`error`] | what a call can end in |
+//! | [`observe`] | what is counted for dashboards |
 //! | `testkit` (feature) | real servers and a cluster DNS, for your tests and ours |
 #![forbid(unsafe_code)]
 
@@ -64,6 +65,7 @@ pub mod discovery;
 pub mod error;
 pub mod mysql;
 pub mod name;
+pub mod observe;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod topology;

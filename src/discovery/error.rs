@@ -108,6 +108,23 @@ impl ResolveError {
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::NoData { .. })
     }
+
+    /// A word for the kind of failure, for metrics and machines: `not_found`, `no_data`,
+    /// `server_failure`, `timeout`, `truncated`, `foreign`, `io`, `no_server`, `config`, `other`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::NoData { .. } => "no_data",
+            Self::ServerFailure { .. } => "server_failure",
+            Self::Timeout { .. } => "timeout",
+            Self::Truncated { .. } => "truncated",
+            Self::Foreign { .. } => "foreign",
+            Self::Io { .. } => "io",
+            Self::NoServer { .. } => "no_server",
+            Self::Config { .. } => "config",
+            Self::Other { .. } => "other",
+        }
+    }
 }
 
 /// ` 10.96.0.10:53`, or nothing.

@@ -82,6 +82,9 @@ pub struct Answer {
     pub pods: Vec<FoundPod>,
     /// How long the answer says it holds, if it says so; a hint only.
     pub ttl: Option<Duration>,
+    /// Whether these are all pods there are. If not (one of several sources did not answer), known
+    /// pods that are not in it are unknown, not absent.
+    pub complete: bool,
 }
 
 // === impl Answer ===
@@ -97,7 +100,15 @@ impl Answer {
             service: service.into(),
             pods: pods.into_iter().collect(),
             ttl,
+            complete: true,
         }
+    }
+
+    /// Says that there may be pods which this answer does not know of.
+    #[must_use]
+    pub fn partial(mut self) -> Self {
+        self.complete = false;
+        self
     }
 
     /// Whether there is no address in it.

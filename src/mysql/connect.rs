@@ -185,6 +185,12 @@ impl Dialler {
         let conn = conn.get()?;
         let maria = is_mariadb(conn);
         let home = home(conn);
+        // A replica need not write what it applies into its own binary log.
+        let applied = if maria {
+            ", @@global.gtid_slave_pos"
+        } else {
+            ""
+        };
         let question = if maria {
             "SELECT @@global.hostname, @@global.server_id, @@global.read_only, \
              @@global.init_connect, @@global.gtid_binlog_pos"
@@ -195,7 +201,7 @@ impl Dialler {
         };
         let mut result = conn
             .query_iter(format!(
-                "{}; {question}, {home}, @@global.max_connections",
+                "{}; {question}, {home}, @@global.max_connections{applied}",
                 Self::setup(kind)
             ))
             .await?;
@@ -210,7 +216,8 @@ impl Dialler {
         let read_only = text(2).ok_or_else(unexpected)?;
         let position = text(4).unwrap_or_default();
         let position = if maria {
-            Position::parse_mariadb(&position)
+            let applied = text(7).unwrap_or_default();
+            Position::parse_mariadb(&format!("{position},{applied}"))
         } else {
             Position::parse_mysql(&position)
         };

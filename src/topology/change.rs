@@ -64,6 +64,23 @@ pub enum Change {
     },
 }
 
+// === impl Change ===
+
+impl Change {
+    /// A word for it, for metrics and machines: `added`, `returned`, `absent`, `removed`,
+    /// `renamed`, `service`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Added { .. } => "added",
+            Self::Returned { .. } => "returned",
+            Self::Absent { .. } => "absent",
+            Self::Removed { .. } => "removed",
+            Self::Renamed { .. } => "renamed",
+            Self::Service { .. } => "service",
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

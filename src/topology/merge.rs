@@ -39,6 +39,8 @@ struct Wanted {
 ///   answer has that pod elsewhere.
 /// * A known address that the answer lacks is absent from `now` on, and removed once it has been
 ///   absent for `grace`; at once if the answer gives it to another pod.
+/// * Of a pod that an incomplete answer lacks, nothing changes, unless the answer gives its address
+///   to another pod.
 /// * Of a pod with ordinal 0 that has no listed address, the address that was listed last is never
 ///   removed.
 ///
@@ -67,7 +69,11 @@ pub fn merge(
             host: pod.host.clone(),
             sockets: BTreeSet::new(),
         });
-        let next = relist(pod, found, &owners, now, &mut changes);
+        let next = if found.sockets.is_empty() && !answer.complete {
+            keep(pod, &owners, &mut changes)
+        } else {
+            relist(pod, found, &owners, now, &mut changes)
+        };
         pods.insert(key(pod), next);
     }
     for (key, found) in wanted {
@@ -293,6 +299,23 @@ fn relist(
         host,
         addresses,
     }
+}
+
+/// The pod as it is after an answer that may not know of it.
+fn keep(pod: &Pod, owners: &Owners, changes: &mut Vec<Change>) -> Pod {
+    let mut kept = pod.clone();
+    kept.addresses.retain(|known| {
+        let taken = is_another_pods(owners, pod.ordinal, known.socket);
+        if taken {
+            changes.push(Change::Removed {
+                ordinal: pod.ordinal,
+                host: pod.host.clone(),
+                address: known.socket,
+            });
+        }
+        !taken
+    });
+    kept
 }
 
 /// Since when the addresses are absent that stay however long that is: those of ordinal 0 that

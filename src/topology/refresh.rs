@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 use super::pace::Pace;
 use super::{Change, DiscoveryStatus, RefreshConfig, Topology, expire, merge};
 use crate::discovery::{Answer, Resolve, ResolveError};
+use crate::observe;
 
 /// A handle to the task that looks up a Service again and again and publishes what it finds.
 ///
@@ -255,6 +256,7 @@ impl Shared {
     }
 
     fn take(&self, answer: &Answer, now: Instant) {
+        self.count_look_up("ok");
         let before = {
             let mut status = self.status();
             status.look_ups += 1;
@@ -272,6 +274,7 @@ impl Shared {
     }
 
     fn note_failure(&self, error: ResolveError, now: Instant) {
+        self.count_look_up(error.kind());
         let first = {
             let mut status = self.status();
             status.look_ups += 1;
@@ -288,6 +291,11 @@ impl Shared {
         }
     }
 
+    fn count_look_up(&self, outcome: &str) {
+        let labels = [("service", &*self.name), ("outcome", outcome)];
+        observe::count(observe::LOOK_UPS, &labels);
+    }
+
     fn publish(&self, old: &Topology, next: Topology, changes: &[Change]) {
         if changes.is_empty() {
             return;
@@ -295,6 +303,8 @@ impl Shared {
         for change in changes {
             let (from, to) = (old.version(), next.version());
             info!(service = %self.name, %change, from, to, "topology changed");
+            let labels = [("service", &*self.name), ("change", change.kind())];
+            observe::count(observe::TOPOLOGY_CHANGES, &labels);
         }
         self.topology.send_replace(Arc::new(next));
     }

@@ -8,7 +8,7 @@ use crate::config::{Choice, Config, ConfigError};
 
 type Apply = fn(&'static str, Config, &str) -> Result<Config, ConfigError>;
 
-const OPTIONS: [(&str, Apply); 14] = [
+const OPTIONS: [(&str, Apply); 17] = [
     ("statefulset", |_, config, value| {
         Ok(config.with_statefulset(value))
     }),
@@ -37,6 +37,15 @@ const OPTIONS: [(&str, Apply); 14] = [
     ("read_retry", |name, config, value| {
         Ok(config.with_read_retry(choice(name, value)?))
     }),
+    ("primary", |name, config, value| {
+        Ok(config.with_primary(choice(name, value)?))
+    }),
+    ("two_primaries", |name, config, value| {
+        Ok(config.with_two_primaries(choice(name, value)?))
+    }),
+    ("cold_start", |name, config, value| {
+        Ok(config.with_cold_start(choice(name, value)?))
+    }),
     ("kill_query", |name, config, value| {
         Ok(config.with_kill_query(choice(name, value)?))
     }),
@@ -58,8 +67,9 @@ const OPTIONS: [(&str, Apply); 14] = [
 ];
 
 const KNOWN: &str = "statefulset, connect_timeout, checkout_timeout, statement_timeout, \
-                     max_connections, replica_policy, verify, reset, read_retry, \
-                     kill_query, min_connections, max_share, max_lifetime, statement_cache";
+                     max_connections, replica_policy, verify, reset, read_retry, primary, \
+                     two_primaries, cold_start, kill_query, min_connections, max_share, \
+                     max_lifetime, statement_cache";
 const DURATION: &str = "use a number and ms, s or m, such as 500ms";
 
 /// Applies `name=value&name=value`.

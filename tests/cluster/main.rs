@@ -17,6 +17,7 @@ mod moves;
 mod pool;
 mod refusals;
 mod replicas_route;
+mod roles;
 mod routing;
 mod secrets;
 mod session;

@@ -332,3 +332,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_incomplete_answer_takes_no_pod_away_and_still_adds_and_moves() {
+    let start = start();
+    let before = answer(&[(0, &["10.0.0.1"]), (1, &["10.0.0.2"]), (2, &["10.0.0.3"])]);
+    let (old, _) = merge(&Topology::default(), &before, start, GRACE);
+
+    let partial = answer(&[(0, &["10.0.0.9"]), (3, &["10.0.0.3"])]).partial();
+    let (new, changes) = merge(&old, &partial, after(start, 60), GRACE);
+    assert_eq!(
+        shown(&new),
+        ["0: (10.0.0.1) 10.0.0.9", "1: 10.0.0.2", "3: 10.0.0.3"]
+    );
+    let kinds: Vec<_> = changes.iter().map(Change::kind).collect();
+    assert_eq!(kinds, ["absent", "added", "removed", "added"]);
+
+    let whole = answer(&[(0, &["10.0.0.9"])]);
+    let (new, _) = merge(&new, &whole, after(start, 61), GRACE);
+    assert_eq!(shown(&new)[1..], ["1: (10.0.0.2)", "3: (10.0.0.3)"]);
+}
