@@ -14,6 +14,7 @@ mod monitor;
 mod podconn;
 mod pool;
 mod position;
+mod prepared;
 mod queryable;
 mod request;
 mod room;

@@ -13,8 +13,6 @@ use mysql_async::prelude::{AsQuery, FromRow, Protocol, Queryable, StatementLike}
 use mysql_async::{
     BinaryProtocol, Conn, Params, QueryResult, ResultSetStream, Row, Statement, TextProtocol,
 };
-use std::sync::Arc;
-use tokio::time::Instant;
 
 /// What the methods of `Queryable` return.
 pub(super) type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, mysql_async::Result<T>>;
@@ -37,7 +35,7 @@ pub(crate) fn convert<T: FromRow>(row: Row) -> Result<T, Error> {
 ///
 /// A conversion that fails does not stop the reading: what was not read would be the next
 /// statement's answer.
-async fn fold<T, U, P>(
+pub(super) async fn fold<T, U, P>(
     mut result: QueryResult<'_, 'static, P>,
     init: U,
     mut f: impl FnMut(U, T) -> U,
@@ -71,7 +69,7 @@ fn no_rows() -> mysql_async::Error {
 }
 
 /// Whether the last statement left what the next user could ask for.
-fn left_a_trace(conn: &Conn) -> bool {
+pub(super) fn left_a_trace(conn: &Conn) -> bool {
     conn.last_insert_id().is_some() || conn.get_warnings() > 0
 }
 
@@ -101,76 +99,6 @@ impl PodConn {
         Ok(folded)
     }
 
-    /// A prepared statement with all its rows.
-    async fn known_fold<S, T, U>(
-        &mut self,
-        stmt: S,
-        params: Params,
-        init: U,
-        f: impl FnMut(U, T) -> U,
-    ) -> mysql_async::Result<U>
-    where
-        S: SqlText,
-        T: FromRow,
-    {
-        self.ready_for_prepared(&stmt).await?;
-        let (conn, session) = self.split()?;
-        let deadline = session.deadline();
-        let pool = Arc::clone(&session.lease.pool);
-        let mut kept = std::mem::take(&mut session.lease.statements);
-        let operation = async {
-            let stmt = pool.prepare(conn, &mut kept, stmt.given()).await?;
-            let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
-            Ok((folded, left_a_trace(conn)))
-        };
-        let done = session.run(deadline, operation).await;
-        session.lease.statements = kept;
-        let (folded, left) = done?;
-        session.saw_flags();
-        if left {
-            session.left_diagnostics();
-        }
-        Ok(folded)
-    }
-
-    /// The same for a statement whose text the driver does not show.
-    async fn generic_fold<S, T, U>(
-        &mut self,
-        stmt: S,
-        params: Params,
-        init: U,
-        f: impl FnMut(U, T) -> U,
-    ) -> mysql_async::Result<U>
-    where
-        S: StatementLike,
-        T: FromRow,
-    {
-        self.ready_for_unknown().await?;
-        let (conn, session) = self.split()?;
-        let deadline = session.deadline();
-        let pool = Arc::clone(&session.lease.pool);
-        let mut kept = std::mem::take(&mut session.lease.statements);
-        let operation = async {
-            let result = match conn.exec_iter(stmt, params).await {
-                Ok(result) => result,
-                Err(error) => {
-                    pool.heed_exhaustion(conn, &mut kept, &error).await?;
-                    return Err(error);
-                }
-            };
-            let folded = fold(result, init, f).await?;
-            Ok((folded, left_a_trace(conn)))
-        };
-        let done = session.run(deadline, operation).await;
-        session.lease.statements = kept;
-        let (folded, left) = done?;
-        session.saw_flags();
-        if left {
-            session.left_diagnostics();
-        }
-        Ok(folded)
-    }
-
     async fn text_result<'a, Q: AsQuery + 'a>(
         &'a mut self,
         query: Q,
@@ -192,27 +120,6 @@ impl PodConn {
         session.will_stream();
         let deadline = session.deadline();
         session.run(deadline, conn.exec_iter(stmt, params)).await
-    }
-
-    async fn batch<S, P, I>(
-        &mut self,
-        stmt: S,
-        params_iter: I,
-        deadline: Option<Instant>,
-    ) -> mysql_async::Result<()>
-    where
-        S: StatementLike,
-        I: IntoIterator<Item = P> + Send,
-        I::IntoIter: Send,
-        P: Into<Params> + Send,
-    {
-        let (conn, session) = self.split()?;
-        // Of an empty batch only the PREPARE is sent.
-        session.lost_flags();
-        session.left_diagnostics();
-        session
-            .run(deadline, conn.exec_batch(stmt, params_iter))
-            .await
     }
 
     /// As [`Queryable::exec`], for statements whose text is known: a session that stays clean is
@@ -275,16 +182,7 @@ impl PodConn {
         I::IntoIter: Send,
         P: Into<Params> + Send,
     {
-        self.ready_for_prepared(&stmt).await?;
-        let (conn, session) = self.split()?;
-        session.lost_flags();
-        let deadline = session.deadline();
-        let pool = Arc::clone(&session.lease.pool);
-        let mut kept = std::mem::take(&mut session.lease.statements);
-        let prepared = pool.prepare(conn, &mut kept, stmt.given());
-        let prepared = session.run(deadline, prepared).await;
-        session.lease.statements = kept;
-        self.batch(prepared?, params_iter, deadline).await
+        self.known_batch(stmt, params_iter).await
     }
 }
 
@@ -315,20 +213,7 @@ impl Queryable for PodConn {
     where
         Q: AsQuery + 'a,
     {
-        async move {
-            self.ready().await?;
-            let (conn, session) = self.split()?;
-            session.lost_flags();
-            let deadline = session.deadline();
-            let pool = Arc::clone(&session.lease.pool);
-            let mut kept = std::mem::take(&mut session.lease.statements);
-            let text = query.as_query();
-            let prepared = pool.prepare_for_user(conn, &mut kept, &text);
-            let prepared = session.run(deadline, prepared).await;
-            session.lease.statements = kept;
-            prepared
-        }
-        .boxed()
+        async move { self.prepare_for_user(&query.as_query()).await }.boxed()
     }
 
     fn close(&mut self, stmt: Statement) -> BoxFuture<'_, ()> {
