@@ -1,6 +1,24 @@
 //! Owns the options of a cluster: their defaults, their meaning, and whether a set of them makes
 //! sense. It must never know the network: a [`Config`] that validates may still name a Service
 //! that does not exist.
+//!
+//! # Every wait on the network and its end
+//!
+//! | wait | default | where it is set, or why it is fixed |
+//! |---|---|---|
+//! | first DNS answer in `connect` | 10 s | [`Config::with_connect_wait`]: the Service may be younger than the application |
+//! | one look-up | 5 s | [`RefreshConfig`](crate::topology::RefreshConfig): the old pods stay in use meanwhile |
+//! | connect: TCP, greeting, login, first questions together | 2 s | [`Config::with_connect_timeout`]: two lost SYN packets, and yet four attempts fit into a checkout |
+//! | checkout: queueing, checking, connecting, every attempt together | 5 s | [`Config::with_checkout_timeout`], [`Route::deadline`](crate::Route::deadline): longer than an ordinary fail-over inside one Service takes to show in DNS |
+//! | an operation with all its rows; also BEGIN, COMMIT, ROLLBACK, a ping, PREPARE | 30 s | [`Config::with_statement_timeout`], [`Route::deadline`](crate::Route::deadline), [`PodConn::set_statement_timeout`](crate::PodConn::set_statement_timeout): longer than any statement of an interactive application should be |
+//! | each row of `*_iter` and `*_stream` | none | the driver's own types; the caller's to time |
+//! | ping, or the questions to an idle connection before it is used | 1 s | a round trip takes less than 100 ms where anybody would want to run this |
+//! | reading what is left of a result | 1 s, within the operation's deadline | reading on for longer costs more than another connection |
+//! | cleaning a connection that came back: reset, ROLLBACK | 2 s | nobody waits for it but its slot |
+//! | side connection that stops a statement | 1 s to connect, 1 s for `KILL QUERY` | it is also the probe of a suspect pod, and the slot stays taken meanwhile |
+//! | a probe of an ejected pod | the checkout's timeout | in a task of its own |
+//! | close of a connection | none | nothing is waited for: a farewell is sent if the socket takes it at once |
+//! | `shutdown` | the deadline given | [`Cluster::shutdown`](crate::Cluster::shutdown) |
 
 mod choice;
 mod error;
@@ -62,6 +80,11 @@ pub struct Config {
     pub(crate) tls: Tls,
     pub(crate) name_servers: Vec<SocketAddr>,
     pub(crate) search: Option<Vec<String>>,
+    pub(crate) kill_query: bool,
+    pub(crate) min_connections: usize,
+    pub(crate) max_share: u8,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) statement_cache: usize,
 }
 
 // === impl Config ===
@@ -273,6 +296,59 @@ impl Config {
         self
     }
 
+    /// Whether a statement that timed out, or whose call was dropped, is stopped on the server;
+    /// default true. A connection besides the pool's (at most one per pod) sends `KILL QUERY`;
+    /// after a time-out it also tells whether the pod still answers. Turn it off for accounts whose
+    /// connections are counted to the last one, or where a proxy stands between: its connection ids
+    /// are not the server's.
+    ///
+    /// A COMMIT is never stopped, nor anything on a server that may have restarted meanwhile: one
+    /// that is less than two seconds older than the statement's connection was alive. Accounts may
+    /// stop their own statements without any privilege.
+    #[must_use]
+    pub fn with_kill_query(mut self, kill: bool) -> Self {
+        self.kill_query = kill;
+        self
+    }
+
+    /// Connections that are kept open to each pod while it is listed and healthy, used or not;
+    /// default 0. They are opened one at a time. Raise it so that the first calls after a start, or
+    /// after a pause, need not wait for a login.
+    #[must_use]
+    pub fn with_min_connections(mut self, per_pod: usize) -> Self {
+        self.min_connections = per_pod;
+        self
+    }
+
+    /// The most of a server's `@@max_connections` that this process may take, in percent; default
+    /// 50. It lowers `max_connections` (never below 1) where a server has less room than was
+    /// thought, so that one process cannot shut out the others, nor the operator. Lower it to
+    /// 100 divided by the number of application processes to be strict.
+    #[must_use]
+    pub fn with_max_share(mut self, percent: u8) -> Self {
+        self.max_share = percent;
+        self
+    }
+
+    /// A connection older than this is closed when it is not in use; default 30 min, each
+    /// connection's own between 10 % less and 10 % more. `None`: never for its age. It spreads
+    /// connections again after changes, and frees what servers keep per session.
+    #[must_use]
+    pub fn with_max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
+        self.max_lifetime = lifetime;
+        self
+    }
+
+    /// Prepared statements that are kept on one pod for the next use, on all connections together;
+    /// default 512. Each connection keeps its part of it (at least one): 32 with 16 connections.
+    /// Times the number of processes it must stay below the servers' `max_prepared_stmt_count`
+    /// (16,382 by default); a server that is at its limit (error 1461) makes the pool keep fewer.
+    #[must_use]
+    pub fn with_statement_cache(mut self, per_pod: usize) -> Self {
+        self.statement_cache = per_pod;
+        self
+    }
+
     /// Whether these options can work together. Called by whoever takes a `Config`.
     ///
     /// # Errors
@@ -315,6 +391,11 @@ impl Default for Config {
             tls: Tls::default(),
             name_servers: Vec::new(),
             search: None,
+            kill_query: true,
+            min_connections: 0,
+            max_share: 50,
+            max_lifetime: Some(Duration::from_secs(30 * 60)),
+            statement_cache: 512,
         }
     }
 }
@@ -354,6 +435,11 @@ impl fmt::Debug for Config {
             .field("tls", &self.tls)
             .field("name_servers", &self.name_servers)
             .field("search", &self.search)
+            .field("kill_query", &self.kill_query)
+            .field("min_connections", &self.min_connections)
+            .field("max_share", &self.max_share)
+            .field("max_lifetime", &self.max_lifetime)
+            .field("statement_cache", &self.statement_cache)
             .finish()
     }
 }

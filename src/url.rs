@@ -22,6 +22,11 @@
 //! | `ssl_ca` | a path | [`Config::with_ssl_ca`] |
 //! | `ssl_cert`, `ssl_key` | paths | [`Config::with_ssl_identity`] |
 //! | `tls_name` | a name, also with `{host}`, `{pod}`, `{service}` | [`Config::with_tls_name`] |
+//! | `kill_query` | `true`, `false` | [`Config::with_kill_query`] |
+//! | `min_connections` | a number | [`Config::with_min_connections`] |
+//! | `max_share` | a percentage | [`Config::with_max_share`] |
+//! | `max_lifetime` | a duration, or `none` | [`Config::with_max_lifetime`] |
+//! | `statement_cache` | a number | [`Config::with_statement_cache`] |
 //!
 //! MySQL's spellings `ssl-mode=VERIFY_CA`, `ssl-ca`, `ssl-cert` and `ssl-key` mean the same.
 //!

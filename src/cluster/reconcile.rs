@@ -5,12 +5,12 @@
 //! grace period, and only then it goes.
 
 use super::roles::Roles;
-use crate::balance::Balance;
+use crate::balance::{Balance, EndpointState};
 use crate::config::Config;
 use crate::mysql::{Dialler, History, Hooks, Login, PodPool, Pool};
 use crate::name::Ordinal;
 use crate::topology::{Pod, Topology};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,6 +22,9 @@ use tower::discover::Change;
 
 /// How often connections are looked at that have been idle for too long.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often healthy pools are looked at for connections that should be there.
+const WARM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An incarnation of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +151,20 @@ impl Pools {
         )
     }
 
+    /// Opens what is missing of the configured minimum on pods that are well.
+    fn keep_warm(&self, balance: &Balance<PodPool>) {
+        let reports = balance.endpoints();
+        let well = reports
+            .iter()
+            .filter(|report| report.state == EndpointState::Ready && report.last_cause.is_none());
+        let well: BTreeSet<&str> = well.map(|report| report.key.as_str()).collect();
+        for (key, pool) in self.all() {
+            if well.contains(key.to_string().as_str()) {
+                pool.keep_warm();
+            }
+        }
+    }
+
     /// Brings the pools in line with `topology` and tells the balancer of additions and removals.
     fn apply(&self, topology: &Topology, changes: &Changes) {
         let primary = self.roles.primary_ordinal();
@@ -255,6 +272,8 @@ pub(super) async fn reconcile(
     let balance = CloseOnDrop(balance);
     let mut prune = tokio::time::interval(PRUNE_INTERVAL);
     prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut warm = tokio::time::interval(WARM_INTERVAL);
+    warm.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // The first answer may have come before the subscription, which counts it as seen.
     topologies.mark_changed();
     loop {
@@ -273,6 +292,9 @@ pub(super) async fn reconcile(
                 for (_, pool) in pools.all() {
                     pool.prune();
                 }
+            }
+            _ = warm.tick(), if pools.config.min_connections > 0 => {
+                pools.keep_warm(&balance.0);
             }
         }
     }

@@ -47,7 +47,9 @@ enum Within {
 /// # Cancel safety
 ///
 /// A future that is dropped leaves nothing behind: its connection is closed if a statement was
-/// under way. Whether that statement was executed is then unknown.
+/// under way, and the server is told to stop the statement
+/// ([`Config::with_kill_query`](crate::Config::with_kill_query)). Whether it was executed is then
+/// unknown.
 #[derive(Clone)]
 #[must_use = "a route does nothing until a statement is run on it"]
 pub struct Route {

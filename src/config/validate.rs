@@ -10,6 +10,8 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// What servers accept at most as their own `max_connections`.
 const MOST_CONNECTIONS: usize = 100_000;
 const MOST_WAITERS: usize = 1_000_000;
+/// What servers accept at most as their own `max_prepared_stmt_count`.
+const MOST_STATEMENTS: usize = 4_194_304;
 
 pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
     names(config)?;
@@ -67,7 +69,8 @@ fn durations(config: &Config) -> Result<(), ConfigError> {
     let statement = config
         .statement_timeout
         .map(|timeout| ("statement_timeout", timeout));
-    for (option, duration) in required.into_iter().chain(statement) {
+    let lifetime = config.max_lifetime.map(|limit| ("max_lifetime", limit));
+    for (option, duration) in required.into_iter().chain(statement).chain(lifetime) {
         if duration.is_zero() {
             return Err(invalid(option, "0s", "give more than zero"));
         }
@@ -97,6 +100,24 @@ fn counts(config: &Config) -> Result<(), ConfigError> {
             given,
             "give from 1 to 100000 per pod",
         ));
+    }
+    if config.min_connections > connections {
+        let given = config.min_connections.to_string();
+        let wanted = "give no more than max_connections";
+        return Err(invalid("min_connections", given, wanted));
+    }
+    if !(1..=100).contains(&config.max_share) {
+        let given = config.max_share.to_string();
+        return Err(invalid(
+            "max_share",
+            given,
+            "give a percentage from 1 to 100",
+        ));
+    }
+    if !(1..=MOST_STATEMENTS).contains(&config.statement_cache) {
+        let given = config.statement_cache.to_string();
+        let wanted = "give from 1 to 4194304 per pod";
+        return Err(invalid("statement_cache", given, wanted));
     }
     let waiters = config.max_waiters;
     if !(1..=MOST_WAITERS).contains(&waiters) {
@@ -208,6 +229,11 @@ mod tests {
                 good().with_max_connections(100_001),
             ),
             ("max_waiters", "0", good().with_max_waiters(0)),
+            ("max_lifetime", "0s", good().with_max_lifetime(Some(zero))),
+            ("min_connections", "17", good().with_min_connections(17)),
+            ("max_share", "0", good().with_max_share(0)),
+            ("max_share", "101", good().with_max_share(101)),
+            ("statement_cache", "0", good().with_statement_cache(0)),
             (
                 "name_servers",
                 "127.0.0.1:0",
@@ -235,6 +261,8 @@ mod tests {
     fn what_has_a_meaning_is_allowed() {
         let config = good()
             .with_statement_timeout(None)
+            .with_max_lifetime(None)
+            .with_min_connections(16)
             .with_idle_ping_after(Duration::ZERO)
             .with_refresh(Duration::from_secs(1), Duration::from_secs(1))
             .with_search(Vec::<String>::new());

@@ -55,7 +55,7 @@ impl Pool {
                 Ok(mut conn) => {
                     // What is true of the pod may have changed while this call waited.
                     self.check_fit(&request)?;
-                    conn.lease_mut().fallback = fallback;
+                    conn.lease_mut().hold.fallback = fallback;
                     return Ok(conn);
                 }
                 // The server is full, but there are connections of ours: one will come back. A read
@@ -122,7 +122,11 @@ impl Pool {
     }
 
     /// An idle connection that needs no check, or the slot and an idle connection that does.
-    #[allow(clippy::type_complexity)]
+    #[allow(
+        clippy::type_complexity,
+        clippy::result_large_err,
+        reason = "nothing fails here: the connection is moved on"
+    )]
     fn fresh_idle(
         self: &Arc<Self>,
         kind: SessionKind,
@@ -141,7 +145,7 @@ impl Pool {
     }
 
     fn is_outdated(&self, idle: &Idle) -> bool {
-        idle.since.elapsed() > self.idle_timeout || idle.era != self.era.load(Ordering::Acquire)
+        self.room.is_stale(idle) || idle.era != self.era.load(Ordering::Acquire)
     }
 
     fn needs_check(&self, idle: &Idle, kind: SessionKind) -> bool {
@@ -160,6 +164,9 @@ impl Pool {
         let mut lease = Lease::new(Arc::clone(self), slot, idle.kind, idle.origin);
         lease.generation = idle.generation;
         lease.era = idle.era;
+        lease.alive = idle.alive;
+        lease.expires = idle.expires;
+        lease.statements = idle.statements;
         PodConn::new(idle.raw, lease)
     }
 
@@ -222,7 +229,7 @@ impl Pool {
 
     /// Asks idle connections, beginning with `stale`, until one is alive; gives the slot back if
     /// none is.
-    async fn check(
+    pub(super) async fn check(
         self: &Arc<Self>,
         kind: SessionKind,
         slot: OwnedSemaphorePermit,
@@ -231,9 +238,11 @@ impl Pool {
         let mut next = stale;
         while let Some(mut idle) = next.take() {
             let generation = self.generation.load(Ordering::Acquire);
+            let asked = Instant::now();
             match tokio::time::timeout(PING_TIMEOUT, self.ask(&mut idle, kind)).await {
                 Ok(Ok(verdict)) => {
                     idle.generation = generation;
+                    idle.alive = asked;
                     let conn = self.lend(idle, slot);
                     // Refused for this use, the connection goes back to its pool here.
                     return verdict.map(|()| Ok(conn));
@@ -280,7 +289,7 @@ impl Pool {
         Ok(self.judge(facts, seen.as_deref(), kind))
     }
 
-    async fn dial(
+    pub(super) async fn dial(
         self: &Arc<Self>,
         kind: SessionKind,
         slot: OwnedSemaphorePermit,
@@ -302,6 +311,7 @@ impl Pool {
         };
         lease.era = self.learn(&facts, lease.era);
         lease.origin = Arc::clone(&facts.origin);
+        lease.expires = self.room.expiry();
         // From here on the connection is good for somebody, if not for this caller.
         let conn = PodConn::new(raw, lease);
         self.judge(facts, seen.as_deref(), kind)?;
@@ -311,6 +321,9 @@ impl Pool {
 
     /// Takes in who the server says it is; returns the era of a connection that was of `era`.
     pub(super) fn learn(&self, facts: &Facts, era: u64) -> u64 {
+        if let Some(most) = facts.max_connections {
+            self.fit_into(most);
+        }
         let mut known = self.known();
         known.unclaimed = None;
         known.asked = Some(Instant::now());

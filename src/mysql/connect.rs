@@ -9,6 +9,7 @@ use super::login::Login;
 use super::position::Position;
 pub(crate) use super::raw::Raw;
 use super::refusal::refusal;
+use super::statements::Budget;
 use super::tls;
 use crate::config::{Config, SslMode, Verify};
 use crate::error::{ConnectError, PodId, TlsProblem, is_wrong_login};
@@ -45,11 +46,15 @@ pub(crate) struct Facts {
     pub(crate) writable: bool,
     pub(crate) position: Position,
     pub(crate) origin: Arc<Origin>,
+    /// What the server takes at most, of everybody.
+    pub(crate) max_connections: Option<usize>,
 }
 
 /// What a session was when it was new, as far as a reset does not restore it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Origin {
+    /// The server it was made on; see [`Facts`].
+    pub(crate) identity: String,
     /// A reset would not run `init_connect` again.
     pub(crate) has_init_connect: bool,
     /// The answer to [`home`]: a reset keeps the database and the role last chosen.
@@ -111,6 +116,7 @@ impl Dialler {
             // The default goes to the server's unix socket behind our back.
             .prefer_socket(Some(false))
             .max_allowed_packet(Some(MAX_PACKET))
+            .stmt_cache_size(Budget::new(config.statement_cache, config.max_connections).each())
             // Idle connections are aged by the pool, not by the driver.
             .wait_timeout(Some(28_800));
         let label = host.split('.').next().unwrap_or(host);
@@ -150,7 +156,10 @@ impl Dialler {
 
     /// Logs in with what is right now. A refused password is read again at once, and tried again
     /// if it, or the servers' idea of it, has changed.
-    async fn log_in(&self, kind: SessionKind) -> Result<(Raw, (String, Facts)), ConnectError> {
+    pub(super) async fn log_in(
+        &self,
+        kind: SessionKind,
+    ) -> Result<(Raw, (String, Facts)), ConnectError> {
         let address = self.pod.address();
         let mut refused = None;
         loop {
@@ -321,7 +330,7 @@ impl Dialler {
         };
         let mut result = conn
             .query_iter(format!(
-                "{}; {question}, {home}{applied}",
+                "{}; {question}, {home}, @@global.max_connections{applied}",
                 Self::setup(kind)
             ))
             .await?;
@@ -336,21 +345,23 @@ impl Dialler {
         let read_only = text(2).ok_or_else(unexpected)?;
         let position = text(4).unwrap_or_default();
         let position = if maria {
-            let applied = text(6).unwrap_or_default();
+            let applied = text(7).unwrap_or_default();
             Position::parse_mariadb(&format!("{position},{applied}"))
         } else {
             Position::parse_mysql(&position)
         };
+        let identity = match maria {
+            true => format!("{hostname}/{server}"),
+            false => server,
+        };
         let facts = Facts {
-            identity: if maria {
-                format!("{hostname}/{server}")
-            } else {
-                server
-            },
+            identity: identity.clone(),
             // An enum on newer MariaDB: only these two texts mean writable.
             writable: matches!(read_only.to_ascii_uppercase().as_str(), "0" | "OFF"),
             position: position.map_err(other)?,
+            max_connections: text(6).and_then(|most| most.parse().ok()),
             origin: Arc::new(Origin {
+                identity,
                 has_init_connect: text(3).is_some_and(|init| !init.trim().is_empty()),
                 home: text(5).ok_or_else(unexpected)?,
             }),

@@ -4,9 +4,12 @@
 //! whose last user's state may still be visible, and must never wait without a deadline.
 
 use super::connect::{Origin, Raw, SessionKind, last_row};
+use super::kill::GivenUp;
 use super::pool::Pool;
+use super::statements::Statements;
 use crate::balance::Guard;
 use crate::config::Reset;
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,15 +29,36 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// A checkout's hold on its pool.
 pub(crate) struct Lease {
     pub(crate) pool: Arc<Pool>,
+    pub(crate) hold: Hold,
+    /// The same, once a statement was given up: held until that is dealt with too.
+    shared: Option<Arc<Hold>>,
+    pub(crate) generation: u64,
+    pub(crate) era: u64,
+    pub(crate) kind: SessionKind,
+    pub(crate) origin: Arc<Origin>,
+    /// The connection existed then, and the server has answered on it since.
+    pub(crate) alive: Instant,
+    /// When the connection is too old to be kept.
+    pub(crate) expires: Option<Instant>,
+    pub(crate) statements: Statements,
+}
+
+/// What counts a checkout.
+#[derive(Default)]
+pub(crate) struct Hold {
     slot: Option<OwnedSemaphorePermit>,
     /// For a read that fell back to the primary.
     pub(crate) fallback: Option<OwnedSemaphorePermit>,
     /// Counts the checkout in the balancer.
     pub(crate) guard: Option<Guard>,
-    pub(crate) generation: u64,
-    pub(crate) era: u64,
-    pub(crate) kind: SessionKind,
-    pub(crate) origin: Arc<Origin>,
+}
+
+/// How a statement came to be given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    TimedOut,
+    /// Its caller has left.
+    Dropped,
 }
 
 impl Lease {
@@ -46,13 +70,18 @@ impl Lease {
         origin: Arc<Origin>,
     ) -> Self {
         Self {
-            slot: Some(slot),
-            fallback: None,
-            guard: None,
+            hold: Hold {
+                slot: Some(slot),
+                ..Hold::default()
+            },
+            shared: None,
             generation: pool.generation.load(Ordering::Acquire),
             era: pool.era.load(Ordering::Acquire),
             kind,
             origin,
+            alive: Instant::now(),
+            expires: None,
+            statements: Statements::default(),
             pool,
         }
     }
@@ -61,20 +90,47 @@ impl Lease {
     pub(crate) fn take(&mut self) -> Self {
         Self {
             pool: Arc::clone(&self.pool),
-            slot: self.slot.take(),
-            fallback: self.fallback.take(),
-            guard: self.guard.take(),
+            hold: std::mem::take(&mut self.hold),
+            shared: self.shared.take(),
             generation: self.generation,
             era: self.era,
             kind: self.kind,
             origin: Arc::clone(&self.origin),
+            alive: self.alive,
+            expires: self.expires,
+            statements: std::mem::take(&mut self.statements),
         }
+    }
+
+    /// The statement under way on connection `id` is not waited for any longer: it is stopped, and
+    /// after a time-out the pod has to prove that it is alive. Without `id` nothing is stopped.
+    pub(crate) fn give_up(&mut self, id: Option<u32>, why: Why) {
+        if why == Why::TimedOut {
+            self.suspect();
+        }
+        let in_vain = id.is_none() && why == Why::Dropped;
+        if in_vain || !self.pool.kill_query || self.shared.is_some() {
+            return;
+        }
+        let hold = Arc::new(std::mem::take(&mut self.hold));
+        self.shared = Some(Arc::clone(&hold));
+        let guard = hold.guard.as_ref().filter(|_| why == Why::TimedOut);
+        self.pool.stop(GivenUp {
+            id,
+            alive: self.alive,
+            origin: Arc::clone(&self.origin),
+            suspicion: guard.map(Guard::suspect),
+            hold,
+            postponed: false,
+        });
     }
 
     /// Keeps the slot taken for a while although no connection is behind it: the server has no
     /// room for as many as we would make.
     pub(crate) fn hold_slot_for(&mut self, pause: Duration) {
-        let Some(slot) = self.slot.take() else { return };
+        let Some(slot) = self.hold.slot.take() else {
+            return;
+        };
         let pool = Arc::clone(&self.pool);
         pool.hold();
         let until = Instant::now() + pause;
@@ -90,7 +146,7 @@ impl Lease {
     /// The connection broke; counted once per event, however many connections it cut.
     pub(crate) fn broke(&self, cause: &mysql_async::Error) {
         if self.pool.broke(self.generation)
-            && let Some(guard) = &self.guard
+            && let Some(guard) = &self.hold.guard
         {
             guard.failed(cause);
         }
@@ -98,7 +154,7 @@ impl Lease {
 
     /// The server did not answer in time. That may be the statement's fault, so it is no failure
     /// of the pod, but idle connections are to be asked before they are handed out.
-    pub(crate) fn suspect(&self) {
+    fn suspect(&self) {
         self.pool.broke(self.generation);
     }
 }
@@ -145,23 +201,27 @@ impl Cleaning {
 const FORGET: &str = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS nothing";
 
 /// Cleans the connection and puts it back, or closes it.
-pub(crate) async fn clean(mut raw: Raw, lease: Lease, cleaning: Cleaning) {
-    let work = tokio::time::timeout(CLEAN_TIMEOUT, scrub(&mut raw, &lease, cleaning));
+pub(crate) async fn clean(mut raw: Raw, mut lease: Lease, cleaning: Cleaning) {
+    let work = tokio::time::timeout(CLEAN_TIMEOUT, scrub(&mut raw, &mut lease, cleaning));
     match work.await {
-        Ok(Ok(true)) => lease.pool.put_back(raw, &lease),
+        Ok(Ok(true)) => Arc::clone(&lease.pool).put_back(raw, lease),
         Ok(Ok(false)) => {}
         Ok(Err(error)) => tracing::debug!(
             pod = %lease.pool.pod(), %error, "a connection could not be cleaned and is closed"
         ),
-        Err(_) => tracing::debug!(
-            pod = %lease.pool.pod(), "cleaning a connection took too long; it is closed"
-        ),
+        Err(_) => {
+            lease.suspect();
+            tracing::debug!(
+                pod = %lease.pool.pod(), "cleaning a connection took too long; it is closed"
+            );
+        }
     }
 }
 
 /// Returns whether the connection may be used again.
-async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async::Result<bool> {
+async fn scrub(raw: &mut Raw, lease: &mut Lease, cleaning: Cleaning) -> mysql_async::Result<bool> {
     if cleaning.drain && !drained(raw, None).await {
+        lease.give_up(raw.peek().map(Conn::id), Why::TimedOut);
         return Ok(false);
     }
     if cleaning.trace == Trace::Session {
@@ -178,12 +238,13 @@ async fn scrub(raw: &mut Raw, lease: &Lease, cleaning: Cleaning) -> mysql_async:
 }
 
 /// Resets the session and restores what a reset does not; see [`Origin`].
-async fn reset(raw: &mut Raw, lease: &Lease) -> mysql_async::Result<bool> {
+async fn reset(raw: &mut Raw, lease: &mut Lease) -> mysql_async::Result<bool> {
     let conn = raw.get()?;
     // A reset would not run `init_connect` again; a new connection does.
     if lease.origin.has_init_connect || !conn.reset().await? {
         return Ok(false);
     }
+    lease.statements.clear();
     let setup = lease.pool.dialler.setup_again(conn, lease.kind);
     let home = last_row(&mut conn.query_iter(setup).await?).await?;
     let home: Option<String> = home.and_then(|row| row.get_opt(0)?.ok());

@@ -6,7 +6,7 @@
 //! state it does not know.
 
 use super::connect::{Raw, SessionKind};
-use super::lease::{Lease, Trace, clean, drained};
+use super::lease::{Lease, Trace, Why, clean, drained};
 use super::session::{Limit, Session};
 use super::text::{SqlText, trace_of};
 use crate::balance::Guard;
@@ -21,7 +21,9 @@ use std::time::Duration;
 ///
 /// * Every operation has a deadline (30 s by default). One that times out or whose future is
 ///   dropped may have been executed; the connection then refuses every further operation with
-///   [`Error::Interrupted`] and is closed when dropped. No other user can get its rows.
+///   [`Error::Interrupted`] and is closed when dropped. No other user can get its rows. The server
+///   is told to stop the statement, unless it is a COMMIT; see
+///   [`Config::with_kill_query`](crate::Config::with_kill_query).
 /// * An open transaction is rolled back, and session state is reset, before anybody else gets the
 ///   connection.
 /// * It may outlive its [`Cluster`](crate::Cluster), but not a
@@ -48,9 +50,10 @@ impl fmt::Debug for PodConn {
 impl PodConn {
     pub(crate) fn new(raw: Raw, lease: Lease) -> Self {
         lease.pool.lent(1);
+        let id = raw.peek().map_or(0, Conn::id);
         Self {
             raw,
-            session: Session::new(lease),
+            session: Session::new(lease, id),
         }
     }
 
@@ -113,7 +116,7 @@ impl PodConn {
     }
 
     pub(crate) fn attach(&mut self, guard: Guard, limit: Limit) {
-        self.session.lease.guard = Some(guard);
+        self.session.lease.hold.guard = Some(guard);
         self.session.limit = limit;
     }
 
@@ -136,8 +139,12 @@ impl PodConn {
             return Err(self.session.interrupted());
         }
         if self.session.streaming {
-            self.session.cut_off = true;
-            if !drained(&mut self.raw, self.session.deadline()).await {
+            let deadline = self.session.deadline();
+            let armed = self.session.arm();
+            let drained = drained(&mut self.raw, deadline).await;
+            armed.ended();
+            if !drained {
+                self.session.give_up(Why::TimedOut);
                 return Err(self.session.interrupted());
             }
             self.session.cut_off = false;
@@ -202,13 +209,13 @@ impl Drop for PodConn {
         let raw = std::mem::replace(&mut self.raw, Raw::empty());
         let mut lease = self.session.lease.take();
         // The user is done; only the slot stays taken while the connection is cleaned.
-        lease.guard = None;
+        lease.hold.guard = None;
         if cleaning.is_needed() {
             let handle = lease.pool.handle.clone();
             handle.spawn(clean(raw, lease, cleaning));
         } else {
             let pool = std::sync::Arc::clone(&lease.pool);
-            pool.put_back(raw, &lease);
+            pool.put_back(raw, lease);
         }
     }
 }

@@ -17,17 +17,20 @@
 //!   has proven to be the pod now.
 
 use super::connect::{Dialler, Origin, Raw, SessionKind};
+use super::kill::Side;
 use super::lease::Lease;
 use super::podconn::PodConn;
 use super::position::History;
 use super::request::PodRequest;
+use super::room::{Room, is_past};
+use super::statements::{Budget, Statements};
 use crate::config::{Config, PrimaryBy, Reset};
 use crate::error::{ConnectError, PodId};
 use crate::name::Ordinal;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -39,9 +42,6 @@ use tower::Service;
 /// Connections being made at once to one pod: a pod that is back must not be stormed.
 const CONCURRENT_CONNECTS: usize = 2;
 
-/// How often a closed pool is looked at for connections that are still in use.
-const DRAIN_STEP: Duration = Duration::from_millis(10);
-
 /// A connection that nobody uses.
 pub(super) struct Idle {
     pub(super) raw: Raw,
@@ -50,6 +50,9 @@ pub(super) struct Idle {
     pub(super) era: u64,
     pub(super) kind: SessionKind,
     pub(super) origin: Arc<Origin>,
+    pub(super) alive: Instant,
+    pub(super) expires: Option<Instant>,
+    pub(super) statements: Statements,
 }
 
 /// What is known of the server behind the address.
@@ -74,13 +77,12 @@ pub(crate) struct Pool {
     pub(crate) handle: Handle,
     pub(crate) reset: Reset,
     pub(super) idle_ping_after: Duration,
-    pub(super) idle_timeout: Duration,
+    pub(super) kill_query: bool,
     pub(super) slots: Arc<Semaphore>,
-    max_slots: usize,
-    /// Connections that users have.
-    lent: AtomicIsize,
-    /// Slots without a connection: the server has no room for more.
-    held: AtomicUsize,
+    pub(super) room: Room,
+    pub(super) budget: Budget,
+    /// What stops statements that were given up.
+    pub(super) side: Side,
     /// Reads that fall back to the primary share these, so that writes keep the rest.
     pub(super) fallback_slots: Arc<Semaphore>,
     pub(super) connecting: Arc<Semaphore>,
@@ -140,11 +142,11 @@ impl Pool {
             handle,
             reset: config.reset,
             idle_ping_after: config.idle_ping_after,
-            idle_timeout: config.idle_timeout,
+            kill_query: config.kill_query,
             slots: Arc::new(Semaphore::new(max)),
-            max_slots: max,
-            lent: AtomicIsize::new(0),
-            held: AtomicUsize::new(0),
+            room: Room::new(config),
+            budget: Budget::new(config.statement_cache, max),
+            side: Side::default(),
             fallback_slots: Arc::new(Semaphore::new((max / 2).max(1))),
             connecting: Arc::new(Semaphore::new(CONCURRENT_CONNECTS)),
             idle: Mutex::new(Vec::new()),
@@ -206,31 +208,6 @@ impl Pool {
         self.idle_count.load(Ordering::Relaxed)
     }
 
-    /// Connections handed out, being made, or being cleaned.
-    pub(crate) fn in_use(&self) -> usize {
-        let taken = self
-            .max_slots
-            .saturating_sub(self.slots.available_permits());
-        taken.saturating_sub(self.held.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn lent(&self, change: isize) {
-        self.lent.fetch_add(change, Ordering::Relaxed);
-    }
-
-    /// Whether a connection is there that may come back.
-    pub(super) fn has_connections(&self) -> bool {
-        self.lent.load(Ordering::Relaxed) > 0 || self.idle_count() > 0
-    }
-
-    pub(super) fn hold(&self) {
-        self.held.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn release(&self) {
-        self.held.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// Whether a read that falls back to this pod would have to wait.
     pub(crate) fn is_full_for_fallback(&self) -> bool {
         self.fallback_slots.available_permits() == 0 || self.is_full()
@@ -287,18 +264,6 @@ impl Pool {
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         self.drop_idle(|_| true);
-    }
-
-    /// Ends when no connection is in use any more. Call [`Pool::retire`] first.
-    pub(crate) async fn drained(&self) {
-        let all = u32::try_from(self.max_slots).unwrap_or(u32::MAX);
-        if self.slots.acquire_many(all).await.is_ok() {
-            return;
-        }
-        // A closed pool has no queue to wait in.
-        while self.in_use() > 0 {
-            tokio::time::sleep(DRAIN_STEP).await;
-        }
     }
 
     /// As [`Pool::retire`], for good: those who wait for a slot are told at once.
@@ -359,12 +324,6 @@ impl Pool {
         era <= self.banned_era.load(Ordering::Acquire)
     }
 
-    /// Closes connections that were idle for too long.
-    pub(crate) fn prune(&self) {
-        let limit = self.idle_timeout;
-        self.drop_idle(|idle| idle.since.elapsed() > limit);
-    }
-
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -384,6 +343,19 @@ impl Pool {
         drop(dropped);
     }
 
+    pub(super) fn count_idle(&self, which: impl Fn(&Idle) -> bool) -> usize {
+        self.idle().iter().filter(|idle| which(idle)).count()
+    }
+
+    /// The most recently used of those.
+    pub(super) fn take_idle(&self, which: impl Fn(&Idle) -> bool) -> Option<Idle> {
+        let mut idle = self.idle();
+        let index = idle.iter().rposition(which)?;
+        let found = idle.remove(index);
+        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        Some(found)
+    }
+
     /// The most recently used idle connection, if possible with a session of this kind.
     pub(super) fn pop_idle(&self, kind: SessionKind) -> Option<Idle> {
         let mut idle = self.idle();
@@ -397,7 +369,7 @@ impl Pool {
     }
 
     /// Takes a clean connection back; the caller still holds its slot.
-    pub(crate) fn put_back(&self, raw: Raw, lease: &Lease) {
+    pub(crate) fn put_back(&self, raw: Raw, mut lease: Lease) {
         let back = Idle {
             raw,
             since: Instant::now(),
@@ -405,7 +377,13 @@ impl Pool {
             era: lease.era,
             kind: lease.kind,
             origin: Arc::clone(&lease.origin),
+            alive: lease.alive,
+            expires: lease.expires,
+            statements: std::mem::take(&mut lease.statements),
         };
+        if is_past(back.expires) {
+            return;
+        }
         let mut idle = self.idle();
         // Looked at under the lock: whoever retires the pool or ends the era empties the list after.
         if self.is_retired() || lease.era != self.era.load(Ordering::Acquire) {

@@ -35,7 +35,7 @@ pub(crate) fn convert<T: FromRow>(row: Row) -> Result<T, Error> {
 ///
 /// A conversion that fails does not stop the reading: what was not read would be the next
 /// statement's answer.
-async fn fold<T, U, P>(
+pub(super) async fn fold<T, U, P>(
     mut result: QueryResult<'_, 'static, P>,
     init: U,
     mut f: impl FnMut(U, T) -> U,
@@ -69,7 +69,7 @@ fn no_rows() -> mysql_async::Error {
 }
 
 /// Whether the last statement left what the next user could ask for.
-fn left_a_trace(conn: &Conn) -> bool {
+pub(super) fn left_a_trace(conn: &Conn) -> bool {
     conn.last_insert_id().is_some() || conn.get_warnings() > 0
 }
 
@@ -89,32 +89,6 @@ impl PodConn {
         let deadline = session.deadline();
         let operation = async {
             let folded = fold(conn.query_iter(query).await?, init, f).await?;
-            Ok((folded, left_a_trace(conn)))
-        };
-        let (folded, left) = session.run(deadline, operation).await?;
-        session.saw_flags();
-        if left {
-            session.left_diagnostics();
-        }
-        Ok(folded)
-    }
-
-    /// A prepared statement with all its rows; call [`PodConn::ready_for_prepared`] first.
-    async fn prepared_fold<S, T, U>(
-        &mut self,
-        stmt: S,
-        params: Params,
-        init: U,
-        f: impl FnMut(U, T) -> U,
-    ) -> mysql_async::Result<U>
-    where
-        S: StatementLike,
-        T: FromRow,
-    {
-        let (conn, session) = self.split()?;
-        let deadline = session.deadline();
-        let operation = async {
-            let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
             Ok((folded, left_a_trace(conn)))
         };
         let (folded, left) = session.run(deadline, operation).await?;
@@ -148,23 +122,6 @@ impl PodConn {
         session.run(deadline, conn.exec_iter(stmt, params)).await
     }
 
-    async fn batch<S, P, I>(&mut self, stmt: S, params_iter: I) -> mysql_async::Result<()>
-    where
-        S: StatementLike,
-        I: IntoIterator<Item = P> + Send,
-        I::IntoIter: Send,
-        P: Into<Params> + Send,
-    {
-        let (conn, session) = self.split()?;
-        // Of an empty batch only the PREPARE is sent.
-        session.lost_flags();
-        session.left_diagnostics();
-        let deadline = session.deadline();
-        session
-            .run(deadline, conn.exec_batch(stmt, params_iter))
-            .await
-    }
-
     /// As [`Queryable::exec`], for statements whose text is known: a session that stays clean is
     /// not reset on return.
     ///
@@ -177,9 +134,7 @@ impl PodConn {
         P: Into<Params> + Send,
         T: FromRow + Send + 'static,
     {
-        self.ready_for_prepared(&stmt).await?;
-        self.prepared_fold(stmt, params.into(), Vec::new(), push)
-            .await
+        self.known_fold(stmt, params.into(), Vec::new(), push).await
     }
 
     /// As [`Queryable::exec_first`]; see [`PodConn::exec`].
@@ -197,8 +152,7 @@ impl PodConn {
         P: Into<Params> + Send,
         T: FromRow + Send + 'static,
     {
-        self.ready_for_prepared(&stmt).await?;
-        let row = self.prepared_fold(stmt, params.into(), None, keep_first);
+        let row = self.known_fold(stmt, params.into(), None, keep_first);
         Ok(row.await?.map(convert).transpose()?)
     }
 
@@ -212,8 +166,7 @@ impl PodConn {
         S: SqlText,
         P: Into<Params> + Send,
     {
-        self.ready_for_prepared(&stmt).await?;
-        self.prepared_fold(stmt, params.into(), (), |(), _: Row| ())
+        self.known_fold(stmt, params.into(), (), |(), _: Row| ())
             .await
     }
 
@@ -229,8 +182,7 @@ impl PodConn {
         I::IntoIter: Send,
         P: Into<Params> + Send,
     {
-        self.ready_for_prepared(&stmt).await?;
-        self.batch(stmt, params_iter).await
+        self.known_batch(stmt, params_iter).await
     }
 }
 
@@ -261,14 +213,7 @@ impl Queryable for PodConn {
     where
         Q: AsQuery + 'a,
     {
-        async move {
-            self.ready().await?;
-            let (conn, session) = self.split()?;
-            session.lost_flags();
-            let deadline = session.deadline();
-            session.run(deadline, conn.prep(query)).await
-        }
-        .boxed()
+        async move { self.prepare_for_user(&query.as_query()).await }.boxed()
     }
 
     fn close(&mut self, stmt: Statement) -> BoxFuture<'_, ()> {
@@ -354,7 +299,8 @@ impl Queryable for PodConn {
     {
         async move {
             self.ready_for_unknown().await?;
-            self.batch(stmt, params_iter).await
+            let deadline = self.session_mut().deadline();
+            self.batch(stmt, params_iter, deadline).await
         }
         .boxed()
     }
@@ -366,11 +312,7 @@ impl Queryable for PodConn {
         T: FromRow + Send + 'static,
     {
         let params = params.into();
-        async move {
-            self.ready_for_unknown().await?;
-            self.prepared_fold(stmt, params, Vec::new(), push).await
-        }
-        .boxed()
+        async move { self.generic_fold(stmt, params, Vec::new(), push).await }.boxed()
     }
 
     fn exec_first<'a: 'b, 'b, T, S, P>(&'a mut self, stmt: S, params: P) -> BoxFuture<'b, Option<T>>
@@ -381,8 +323,7 @@ impl Queryable for PodConn {
     {
         let params = params.into();
         async move {
-            self.ready_for_unknown().await?;
-            let row = self.prepared_fold(stmt, params, None, keep_first).await?;
+            let row = self.generic_fold(stmt, params, None, keep_first).await?;
             Ok(row.map(convert).transpose()?)
         }
         .boxed()
@@ -403,9 +344,8 @@ impl Queryable for PodConn {
     {
         let params = params.into();
         async move {
-            self.ready_for_unknown().await?;
             let push_mapped = move |rows, row| push(rows, f(row));
-            self.prepared_fold(stmt, params, Vec::new(), push_mapped)
+            self.generic_fold(stmt, params, Vec::new(), push_mapped)
                 .await
         }
         .boxed()
@@ -426,11 +366,7 @@ impl Queryable for PodConn {
         U: Send + 'a,
     {
         let params = params.into();
-        async move {
-            self.ready_for_unknown().await?;
-            self.prepared_fold(stmt, params, init, f).await
-        }
-        .boxed()
+        async move { self.generic_fold(stmt, params, init, f).await }.boxed()
     }
 
     fn exec_drop<'a: 'b, 'b, S, P>(&'a mut self, stmt: S, params: P) -> BoxFuture<'b, ()>
@@ -439,11 +375,7 @@ impl Queryable for PodConn {
         P: Into<Params> + Send + 'b,
     {
         let params = params.into();
-        async move {
-            self.ready_for_unknown().await?;
-            self.prepared_fold(stmt, params, (), |(), _: Row| ()).await
-        }
-        .boxed()
+        async move { self.generic_fold(stmt, params, (), |(), _: Row| ()).await }.boxed()
     }
 
     fn query_stream<'a, T, Q>(

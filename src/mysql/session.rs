@@ -5,7 +5,7 @@
 
 use super::connect::Raw;
 use super::fault::{Fault, fault, is_read_only, may_roll_back, rolls_back};
-use super::lease::{Cleaning, Lease, Trace};
+use super::lease::{Cleaning, Lease, Trace, Why};
 use super::text::Verdicts;
 use crate::error::Error;
 use mysql_async::Conn;
@@ -37,6 +37,8 @@ impl Limit {
 /// What is known of the session, apart from the driver's connection itself.
 pub(crate) struct Session {
     pub(crate) lease: Lease,
+    /// The server's id of the connection.
+    id: u32,
     pub(crate) limit: Limit,
     /// An operation was begun and its end was not seen.
     pub(super) cut_off: bool,
@@ -57,14 +59,38 @@ pub(crate) struct Session {
     pub(super) rolled_back: bool,
     /// The server may have done so; only a question can tell.
     pub(super) doubtful: bool,
+    /// COMMIT is being sent: it must not be stopped.
+    pub(super) committing: bool,
     pub(super) trace: Trace,
     pub(super) verdicts: Verdicts,
 }
 
+/// An operation that was begun and whose end was not seen. Dropped so, it is given up.
+pub(super) struct Armed<'a> {
+    session: &'a mut Session,
+    under_way: bool,
+}
+
+impl Armed<'_> {
+    /// Somebody has seen how it ended.
+    pub(super) fn ended(mut self) {
+        self.under_way = false;
+    }
+}
+
+impl Drop for Armed<'_> {
+    fn drop(&mut self) {
+        if self.under_way {
+            self.session.give_up(Why::Dropped);
+        }
+    }
+}
+
 impl Session {
-    pub(super) fn new(lease: Lease) -> Self {
+    pub(super) fn new(lease: Lease, id: u32) -> Self {
         Self {
             lease,
+            id,
             limit: Limit {
                 each: None,
                 all: None,
@@ -78,6 +104,7 @@ impl Session {
             refused: None,
             rolled_back: false,
             doubtful: false,
+            committing: false,
             trace: Trace::Nothing,
             verdicts: Verdicts::new(),
         }
@@ -169,33 +196,51 @@ impl Session {
         self.flags_unknown = true;
     }
 
+    /// To be called before anything is sent: whoever is dropped from here on leaves a connection
+    /// that is cut off.
+    pub(super) fn arm(&mut self) -> Armed<'_> {
+        self.cut_off = true;
+        Armed {
+            session: self,
+            under_way: true,
+        }
+    }
+
+    /// What is under way is not waited for any longer.
+    pub(super) fn give_up(&mut self, why: Why) {
+        let id = (!self.committing).then_some(self.id);
+        self.lease.give_up(id, why);
+    }
+
     /// Runs one operation, from its first byte to its last row.
     ///
-    /// Armed before the first poll and disarmed only after an answer, so a future that is dropped
-    /// or times out in between leaves the connection marked as cut off.
+    /// Armed at the first poll and disarmed only after an answer, so a future that is dropped or
+    /// times out in between leaves the connection marked as cut off, and its statement given up.
     pub(crate) async fn run<T>(
         &mut self,
         deadline: Option<Instant>,
         operation: impl Future<Output = mysql_async::Result<T>>,
     ) -> mysql_async::Result<T> {
         let started = Instant::now();
-        self.cut_off = true;
         self.used = true;
+        let armed = self.arm();
         let result = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, operation).await,
             None => Ok(operation.await),
         };
+        armed.ended();
         let pod = || self.lease.pool.pod().clone();
         let error = match result {
             Ok(Ok(value)) => {
                 self.cut_off = false;
+                self.lease.alive = started;
                 return Ok(value);
             }
             Ok(Err(error)) => error,
             Err(_) => {
-                self.lease.suspect();
-                let after = started.elapsed();
-                return Err(Error::Timeout { pod: pod(), after }.into());
+                let (pod, after) = (pod(), started.elapsed());
+                self.give_up(Why::TimedOut);
+                return Err(Error::Timeout { pod, after }.into());
             }
         };
         match fault(&error) {
@@ -207,6 +252,7 @@ impl Session {
             }
             Fault::Refused => {
                 self.cut_off = false;
+                self.lease.alive = started;
                 self.flags_unknown = true;
                 // Of the rows before the one that was refused, and the error itself.
                 self.left_diagnostics();

@@ -11,6 +11,7 @@
 //! [`Tx`]: super::Tx
 
 use super::lease::Trace;
+use super::statements::Given;
 use super::trace::leaves_trace;
 use mysql_async::Statement;
 use mysql_async::prelude::StatementLike;
@@ -30,12 +31,15 @@ pub trait SqlText: StatementLike + sealed::Judged {}
 impl<S: StatementLike + sealed::Judged> SqlText for S {}
 
 pub(crate) mod sealed {
-    use super::{Trace, Verdicts};
+    use super::{Given, Trace, Verdicts};
 
     /// What running it may leave in the session.
     pub trait Judged {
         #[doc(hidden)]
         fn trace(&self, verdicts: &mut Verdicts) -> Trace;
+
+        #[doc(hidden)]
+        fn given(&self) -> Given<'_>;
     }
 }
 
@@ -65,6 +69,10 @@ macro_rules! judged_by_bytes {
                 let bytes: &[u8] = self.as_ref();
                 trace_of(bytes)
             }
+
+            fn given(&self) -> Given<'_> {
+                Given::Text(self.as_ref())
+            }
         }
     )*};
 }
@@ -86,6 +94,11 @@ macro_rules! judged_by_str {
                 let text: &str = self.as_ref();
                 trace_of(text.as_bytes())
             }
+
+            fn given(&self) -> Given<'_> {
+                let text: &str = self.as_ref();
+                Given::Text(text.as_bytes())
+            }
         }
     )*};
 }
@@ -97,11 +110,19 @@ impl sealed::Judged for Statement {
         let judge = || text_of(self).map_or(Trace::Session, |text| trace_of(&text));
         *verdicts.entry(self.id()).or_insert_with(judge)
     }
+
+    fn given(&self) -> Given<'_> {
+        Given::Ready(self)
+    }
 }
 
 impl<T: sealed::Judged + Clone> sealed::Judged for &T {
     fn trace(&self, verdicts: &mut Verdicts) -> Trace {
         (**self).trace(verdicts)
+    }
+
+    fn given(&self) -> Given<'_> {
+        (**self).given()
     }
 }
 

@@ -95,8 +95,10 @@ impl Tx {
         self.still_open().await?;
         let (conn, session) = self.conn.split().map_err(Error::from)?;
         let deadline = session.deadline();
+        session.committing = true;
         match session.run(deadline, conn.query_drop("COMMIT")).await {
             Ok(()) => {
+                session.committing = false;
                 session.ended();
                 session.saw_flags();
                 Ok(Committed { pod })

@@ -20,14 +20,7 @@ const OPTIONS: &[(&str, Apply)] = &[
         Ok(config.with_checkout_timeout(duration(name, value, DURATION)?))
     }),
     ("statement_timeout", |name, config, value| {
-        let limit = match value {
-            "none" => None,
-            value => Some(duration(
-                name,
-                value,
-                "use a number and ms, s or m, or none",
-            )?),
-        };
+        let limit = limit(name, value)?;
         Ok(config.with_statement_timeout(limit))
     }),
     ("max_connections", |name, config, value| {
@@ -53,6 +46,24 @@ const OPTIONS: &[(&str, Apply)] = &[
     }),
     ("cold_start", |name, config, value| {
         Ok(config.with_cold_start(choice(name, value)?))
+    }),
+    ("kill_query", |name, config, value| {
+        Ok(config.with_kill_query(choice(name, value)?))
+    }),
+    ("min_connections", |name, config, value| {
+        Ok(config.with_min_connections(number(name, value)?))
+    }),
+    ("max_share", |name, config, value| {
+        let percent = number(name, value)?.try_into();
+        let percent = percent.map_err(|_| invalid(name, value, "use a number from 1 to 100"));
+        Ok(config.with_max_share(percent?))
+    }),
+    ("max_lifetime", |name, config, value| {
+        let limit = limit(name, value)?;
+        Ok(config.with_max_lifetime(limit))
+    }),
+    ("statement_cache", |name, config, value| {
+        Ok(config.with_statement_cache(number(name, value)?))
     }),
     ("password_file", |_, config, value| {
         Ok(config.with_password_file(value))
@@ -129,6 +140,14 @@ fn duration(
         _ => None,
     });
     read.ok_or_else(|| invalid(option, value, wanted))
+}
+
+fn limit(option: &'static str, value: &str) -> Result<Option<Duration>, ConfigError> {
+    const WANTED: &str = "use a number and ms, s or m, or none";
+    match value {
+        "none" => Ok(None),
+        value => duration(option, value, WANTED).map(Some),
+    }
 }
 
 fn number(option: &'static str, value: &str) -> Result<usize, ConfigError> {

@@ -25,7 +25,8 @@ fn the_long_form_sets_everything() {
     let config = parse(
         "MySQL://app:se%2Fcret@mysql.default.svc.cluster.local:3307/my%20shop?statefulset=db\
          &connect_timeout=500ms&checkout_timeout=2s&statement_timeout=1m&max_connections=4\
-         &replica_policy=replica-only&verify=strict&reset=always&read_retry=false",
+         &replica_policy=replica-only&verify=strict&reset=always&read_retry=false\
+         &kill_query=false&min_connections=2&max_share=25&max_lifetime=5m&statement_cache=64",
     )
     .unwrap();
     assert_eq!(config.service, "mysql.default.svc.cluster.local");
@@ -42,6 +43,10 @@ fn the_long_form_sets_everything() {
     assert_eq!(config.verify, Verify::Strict);
     assert_eq!(config.reset, Reset::Always);
     assert!(!config.read_retry);
+    assert!(!config.kill_query);
+    assert_eq!((config.min_connections, config.max_share), (2, 25));
+    assert_eq!(config.max_lifetime, Some(Duration::from_secs(300)));
+    assert_eq!(config.statement_cache, 64);
 }
 
 #[cfg(feature = "rustls-tls")]

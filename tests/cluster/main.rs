@@ -5,6 +5,7 @@
     reason = "clippy.toml allows them in tests, but does not see that helpers are test code"
 )]
 
+mod blackhole;
 mod cutoff;
 mod discovery_trouble;
 mod double;
@@ -13,6 +14,7 @@ mod handshake;
 mod lifecycle;
 mod load;
 mod moves;
+mod pool;
 mod refusals;
 mod replicas_route;
 mod roles;
@@ -20,6 +22,7 @@ mod rotation;
 mod routing;
 mod secrets;
 mod session;
+mod stopping;
 mod support;
 mod tls;
 mod transactions;

@@ -23,6 +23,18 @@ pub(super) struct Head {
     pub(super) unsigned: bool,
 }
 
+// === impl Head ===
+
+impl Head {
+    pub(super) fn text(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: Kind::Text,
+            unsigned: false,
+        }
+    }
+}
+
 // === impl Answer ===
 
 impl Answer {

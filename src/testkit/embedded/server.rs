@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant};
 
 use super::Flavour;
 use super::connection;
@@ -34,6 +35,7 @@ pub(super) struct Server {
     read_only: AtomicBool,
     sessions: Mutex<BTreeMap<u32, Arc<Handle>>>,
     next_session: AtomicU32,
+    started: Instant,
     pub(super) frozen: watch::Receiver<bool>,
     pub(super) faults: watch::Receiver<Option<Fault>>,
 }
@@ -69,6 +71,7 @@ impl Server {
             volume,
             sessions: Mutex::default(),
             next_session: AtomicU32::new(1),
+            started: Instant::now(),
             frozen,
             faults,
         }
@@ -96,6 +99,10 @@ impl Server {
             Flavour::MariaDb => "5.5.5-10.11.14-MariaDB-embedded",
             Flavour::MySql => "9.4.0-embedded",
         }
+    }
+
+    pub(super) fn uptime(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(super) fn is_read_only(&self) -> bool {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 
-use super::answer::Answer;
+use super::answer::{Answer, Head};
 use super::datum::Datum;
 use super::eval::Sight;
 use super::refusal::Refusal;
@@ -165,6 +165,7 @@ impl Session {
                 self.enter(database)?;
                 Ok(Answer::done(0))
             }
+            Statement::ShowStatus(name) => self.show_status(name, params),
             Statement::Kill { connection, id } => {
                 let id = self.value(id, params)?.int().unwrap_or(0);
                 self.server.kill_session(id, *connection)?;
@@ -313,6 +314,18 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The one number there is.
+    fn show_status(&mut self, name: &Expr, params: &[Datum]) -> Result<Answer, Refusal> {
+        let asked = self.value(name, params)?.shown();
+        let uptime = self.server.uptime().as_secs().to_string();
+        let known = asked.eq_ignore_ascii_case("uptime");
+        let row = || vec![Datum::text("Uptime"), Datum::text(uptime)];
+        Ok(Answer::Rows {
+            heads: ["Variable_name", "Value"].map(Head::text).into(),
+            rows: known.then(row).into_iter().collect(),
+        })
     }
 
     /// What an expression without rows is worth.

@@ -89,6 +89,9 @@ impl Parser<'_> {
         if self.word("USE") {
             return self.name().map(Statement::Use);
         }
+        if self.words(&["SHOW", "GLOBAL", "STATUS", "LIKE"]) {
+            return self.expr().map(Statement::ShowStatus);
+        }
         if self.word("KILL") {
             let query = self.word("QUERY");
             let connection = !query;

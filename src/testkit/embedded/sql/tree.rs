@@ -49,6 +49,8 @@ pub(in super::super) enum Statement {
     Rollback,
     Set(Vec<Setting>),
     Use(String),
+    /// Of the server, by name.
+    ShowStatus(Expr),
     Kill {
         connection: bool,
         id: Expr,

@@ -21,12 +21,14 @@ fn everything_our_own_client_says_is_known() {
         "SET NAMES utf8mb4; SET SESSION autocommit = 1; SET SESSION TRANSACTION READ ONLY; \
          SELECT @@global.hostname, @@global.server_id, @@global.read_only, \
          @@global.init_connect, @@global.gtid_binlog_pos, \
-         CONCAT(QUOTE(CURRENT_USER()), QUOTE(CURRENT_ROLE()), QUOTE(DATABASE()))",
+         CONCAT(QUOTE(CURRENT_USER()), QUOTE(CURRENT_ROLE()), QUOTE(DATABASE())), \
+         @@global.max_connections",
         "SET SESSION TRANSACTION READ WRITE; USE `app`",
         "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS nothing",
         "SELECT @@global.hostname, @@global.server_uuid, \
          @@global.read_only OR @@global.super_read_only OR @@global.offline_mode, \
          @@global.init_connect, @@global.gtid_executed",
+        "SHOW GLOBAL STATUS LIKE 'Uptime'",
         "ROLLBACK",
         "COMMIT",
         "DO LAST_INSERT_ID(0)",

@@ -1,0 +1,367 @@
+//! What becomes of a statement that nobody waits for any more.
+//!
+//! Owns the side connection to a pod, at most one at a time. It stops what was given up (`KILL
+//! QUERY`), and tells whether a suspect pod answers at all. It must never stop a statement of
+//! another server, nor of another start of the same one: connection ids begin anew there. Until it
+//! is done with a statement, the slot of that statement's connection stays taken.
+
+use super::connect::{Origin, Raw, SessionKind};
+use super::lease::Hold;
+use super::pool::Pool;
+use crate::balance::Suspicion;
+use crate::error::ConnectError;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// For connecting and asking who is there, and then for each statement. A suspect pod that takes
+/// longer is taken for dead.
+const SIDE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A statement that was given up.
+pub(super) struct GivenUp {
+    /// The server's id of its connection. `None`: not to be stopped.
+    pub(super) id: Option<u32>,
+    /// The connection existed then, and the server has answered on it since.
+    pub(super) alive: Instant,
+    pub(super) origin: Arc<Origin>,
+    /// It timed out. (That a caller left says nothing about the pod.)
+    pub(super) suspicion: Option<Suspicion>,
+    pub(super) hold: Arc<Hold>,
+    /// A side connection was made only to find that it is older than this connection.
+    pub(super) postponed: bool,
+}
+
+/// What waits for the side connection, and whether there is one.
+#[derive(Default)]
+pub(super) struct Side(Mutex<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<GivenUp>,
+    served: bool,
+}
+
+impl Side {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Vec<GivenUp> {
+        std::mem::take(&mut self.queue().waiting)
+    }
+}
+
+/// The task that serves the queue. Only one exists at a time; it ends under the queue's lock, so
+/// whatever comes later starts another one.
+struct Server<'a> {
+    side: &'a Side,
+    ended: bool,
+}
+
+impl Server<'_> {
+    /// What waits. `None`: nothing does, and the task has to end.
+    fn next(&mut self) -> Option<Vec<GivenUp>> {
+        let mut queue = self.side.queue();
+        if queue.waiting.is_empty() {
+            queue.served = false;
+            self.ended = true;
+            return None;
+        }
+        Some(std::mem::take(&mut queue.waiting))
+    }
+}
+
+impl Drop for Server<'_> {
+    /// A task that ends before its time, with its runtime, lets go of everything.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let waiting = {
+            let mut queue = self.side.queue();
+            queue.served = false;
+            std::mem::take(&mut queue.waiting)
+        };
+        drop(waiting);
+    }
+}
+
+/// A side connection, and who is at its other end.
+struct Visit {
+    raw: Raw,
+    id: u32,
+    identity: String,
+    uptime: Duration,
+    answered: Instant,
+}
+
+impl Visit {
+    /// Whether the server at the other end has been up since before the connection of `given_up`
+    /// was known to be alive.
+    fn is_to_the_server_of(&self, given_up: &GivenUp) -> bool {
+        let since = self.answered.saturating_duration_since(given_up.alive);
+        self.identity == given_up.origin.identity && was_up_for(self.uptime, since)
+    }
+}
+
+/// Servers tell their uptime in whole seconds, as a difference of two cut-off times: it may be up
+/// to a second more than the truth. In doubt the answer is no.
+fn was_up_for(uptime: Duration, since: Duration) -> bool {
+    uptime
+        .checked_sub(Duration::from_secs(1))
+        .is_some_and(|surely| surely >= since)
+}
+
+/// Why a visit failed.
+enum Failed {
+    /// There was an answer, if not the one hoped for.
+    Refused(String),
+    /// There was none.
+    Dead(String),
+}
+
+impl Pool {
+    /// Stops a statement that was given up, and finds out whether the pod is alive, in a task of
+    /// its own.
+    pub(super) fn stop(self: &Arc<Self>, given_up: GivenUp) {
+        let begin = {
+            let mut queue = self.side.queue();
+            queue.waiting.push(given_up);
+            !std::mem::replace(&mut queue.served, true)
+        };
+        if begin {
+            let pool = Arc::clone(self);
+            self.handle.spawn(async move { pool.stop_all().await });
+        }
+    }
+
+    async fn stop_all(&self) {
+        let mut server = Server {
+            side: &self.side,
+            ended: false,
+        };
+        let mut left = Vec::new();
+        loop {
+            if left.is_empty() {
+                match server.next() {
+                    Some(waiting) => left = waiting,
+                    None => return,
+                }
+            }
+            let visit = tokio::time::timeout(SIDE_TIMEOUT, self.visit()).await;
+            let visit = visit.unwrap_or_else(|_| {
+                let dead = format!("no answer on a side connection within {SIDE_TIMEOUT:?}");
+                Err(Failed::Dead(dead))
+            });
+            match visit {
+                Ok(visit) => left = self.serve(visit, std::mem::take(&mut left)).await,
+                Err(failed) => {
+                    left.extend(self.side.take());
+                    for given_up in left.drain(..) {
+                        self.not_stopped(given_up, &failed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Logs in and asks who this is, and for how long it has been up.
+    async fn visit(&self) -> Result<Visit, Failed> {
+        let (mut raw, (_, facts)) = self.dialler.log_in(SessionKind::ReadOnly).await?;
+        let conn = raw.get()?;
+        let id = conn.id();
+        let uptime: Option<Row> = conn.query_first("SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
+        let uptime = uptime.and_then(|row| row.get_opt::<u64, _>(1)?.ok());
+        Ok(Visit {
+            raw,
+            id,
+            identity: facts.origin.identity.clone(),
+            uptime: Duration::from_secs(uptime.unwrap_or(0)),
+            answered: Instant::now(),
+        })
+    }
+
+    /// Serves everybody who waits, until nobody does; returns those for whom this side connection is
+    /// not the right one.
+    async fn serve(&self, mut visit: Visit, first: Vec<GivenUp>) -> Vec<GivenUp> {
+        let mut next = first;
+        let mut later = Vec::new();
+        loop {
+            next.extend(self.side.take());
+            if next.is_empty() {
+                return later;
+            }
+            let mut batch = std::mem::take(&mut next).into_iter();
+            while let Some(mut given_up) = batch.next() {
+                // An answer it was.
+                if let Some(suspicion) = given_up.suspicion.take() {
+                    suspicion.cleared();
+                }
+                let Some(id) = given_up.id else { continue };
+                // Ids grow: a connection made after this visit belongs to the same server or a
+                // later start, which only the next visit can tell.
+                if id >= visit.id && !given_up.postponed {
+                    given_up.postponed = true;
+                    later.push(given_up);
+                    continue;
+                }
+                if id >= visit.id || !visit.is_to_the_server_of(&given_up) {
+                    tracing::debug!(pod = %self.pod(), id, "not stopped: the server may have restarted");
+                    continue;
+                }
+                if !self.kill(&mut visit.raw, id).await {
+                    // Another side connection will do, or tell that the pod is dead.
+                    later.extend(batch);
+                    return later;
+                }
+            }
+        }
+    }
+
+    /// Returns whether the side connection can be used on.
+    async fn kill(&self, raw: &mut Raw, id: u32) -> bool {
+        let Ok(conn) = raw.get() else { return false };
+        let killed = conn.query_drop(format!("KILL QUERY {id}"));
+        match tokio::time::timeout(SIDE_TIMEOUT, killed).await {
+            Ok(Ok(())) => {
+                tracing::debug!(pod = %self.pod(), id, "a statement was stopped");
+                true
+            }
+            // Such as 1094: the connection is gone, and its statement with it.
+            Ok(Err(error @ mysql_async::Error::Server(_))) => {
+                tracing::debug!(pod = %self.pod(), id, %error, "a statement was not stopped");
+                !raw.peek().is_none_or(Conn::is_disconnected)
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    fn not_stopped(&self, given_up: GivenUp, failed: &Failed) {
+        match failed {
+            Failed::Refused(refusal) => {
+                tracing::debug!(pod = %self.pod(), %refusal, "a statement was not stopped");
+                if let Some(suspicion) = given_up.suspicion {
+                    suspicion.cleared();
+                }
+            }
+            Failed::Dead(cause) => match (given_up.suspicion, &given_up.hold.guard) {
+                (Some(suspicion), _) => suspicion.confirmed(cause),
+                // Callers with deadlines of their own would never notice a pod that is frozen.
+                (None, Some(guard)) => guard.condemn(cause),
+                (None, None) => {}
+            },
+        }
+    }
+}
+
+impl From<ConnectError> for Failed {
+    fn from(error: ConnectError) -> Self {
+        let cause = error.to_string();
+        match error {
+            ConnectError::Unreachable { .. }
+            | ConnectError::Silent { .. }
+            | ConnectError::ClosedEarly { .. }
+            | ConnectError::NotMysql { .. } => Self::Dead(cause),
+            _ => Self::Refused(cause),
+        }
+    }
+}
+
+impl From<mysql_async::Error> for Failed {
+    fn from(error: mysql_async::Error) -> Self {
+        let cause = error.to_string();
+        match error {
+            mysql_async::Error::Server(_) => Self::Refused(cause),
+            _ => Self::Dead(cause),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn visit(identity: &str, uptime: Duration, answered: Instant) -> Visit {
+        Visit {
+            raw: Raw::empty(),
+            id: 100,
+            identity: identity.to_owned(),
+            uptime,
+            answered,
+        }
+    }
+
+    fn given_up(identity: &str, alive: Instant) -> GivenUp {
+        GivenUp {
+            id: Some(7),
+            alive,
+            origin: Arc::new(Origin {
+                identity: identity.to_owned(),
+                ..Origin::default()
+            }),
+            suspicion: None,
+            hold: Arc::default(),
+            postponed: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_restarted_since_the_connection_answered_is_another_one() {
+        let answered = Instant::now() + 100 * SECOND;
+        let alive = answered - 30 * SECOND;
+        let victim = given_up("mysql-0/1", alive);
+        // A restart after `alive` leaves at most 30 s, which the server may round up to 31.
+        for (uptime, same) in [(0, false), (29, false), (30, false), (31, true), (99, true)] {
+            let visit = visit("mysql-0/1", uptime * SECOND, answered);
+            assert_eq!(visit.is_to_the_server_of(&victim), same, "{uptime}");
+        }
+        let stranger = visit("mysql-0/2", 99 * SECOND, answered);
+        assert!(!stranger.is_to_the_server_of(&victim));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_served_by_one_task_at_a_time_and_by_another_one_after_it() {
+        let side = Side::default();
+        let comes = || {
+            let mut queue = side.queue();
+            queue.waiting.push(given_up("mysql-0/1", Instant::now()));
+            !std::mem::replace(&mut queue.served, true)
+        };
+        let server = || Server {
+            side: &side,
+            ended: false,
+        };
+        assert!(comes());
+        let mut first = server();
+        assert!(!comes());
+        assert_eq!(first.next().unwrap().len(), 2);
+        assert!(!comes(), "being served is not over");
+        assert_eq!(first.next().unwrap().len(), 1);
+        assert!(first.next().is_none());
+        assert!(comes(), "the first one has ended");
+        drop(first);
+        let mut second = server();
+        assert_eq!(
+            second.next().unwrap().len(),
+            1,
+            "the first one took nothing along"
+        );
+        assert!(!comes());
+        drop(second);
+        assert!(side.take().is_empty() && comes(), "cut short, it lets go");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_answered_after_the_visit_began_needs_a_server_that_tells_its_uptime()
+    {
+        let now = Instant::now();
+        let victim = given_up("mysql-0/1", now + SECOND);
+        assert!(visit("mysql-0/1", SECOND, now).is_to_the_server_of(&victim));
+        assert!(!visit("mysql-0/1", Duration::ZERO, now).is_to_the_server_of(&victim));
+    }
+}

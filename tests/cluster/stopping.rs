@@ -1,0 +1,362 @@
+//! A statement that nobody waits for any more does not go on in the server.
+
+use crate::load::{Load, TASKS};
+use crate::support::{PATIENCE, World, all_slots_are_back, connections, eventually, stage};
+use headless_mysql::testkit::stage::Stage;
+use headless_mysql::{Cluster, Error};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+/// A statement that ends by itself only after the test.
+const LONG: &str = "SELECT SLEEP(61)";
+
+const LIMIT: Duration = Duration::from_millis(300);
+
+/// Servers tell their age in whole seconds, and the young are not trusted.
+async fn old_enough(root: &mut Conn) {
+    eventually("the server is a few seconds old", async || {
+        let uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'";
+        let uptime: Option<(String, u64)> = root.query_first(uptime).await.unwrap();
+        uptime.unwrap().1 >= 4
+    })
+    .await;
+}
+
+async fn running(root: &mut Conn) -> usize {
+    let text = format!("%{}%", &LONG[7..]);
+    let sql = "SELECT id FROM information_schema.processlist \
+               WHERE info LIKE ? AND id <> CONNECTION_ID()";
+    let ids: Vec<u64> = root.exec(sql, (text,)).await.unwrap();
+    ids.len()
+}
+
+/// Waits until the server executes as many.
+async fn until_running(root: &mut Conn, count: usize) {
+    let started = Instant::now();
+    while running(root).await != count {
+        assert!(started.elapsed() < PATIENCE, "never {count} of them");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The ways to be rid of a statement.
+#[derive(Debug, Clone, Copy)]
+enum Leave {
+    TimedOut,
+    TimedOutPrepared,
+    TimedOutOnRoute,
+    Dropped,
+    DroppedOnRoute,
+    DroppedTransaction,
+    UnreadStream,
+}
+
+impl Leave {
+    const ALL: [Self; 7] = [
+        Self::TimedOut,
+        Self::TimedOutPrepared,
+        Self::TimedOutOnRoute,
+        Self::Dropped,
+        Self::DroppedOnRoute,
+        Self::DroppedTransaction,
+        Self::UnreadStream,
+    ];
+
+    async fn run(self, cluster: &Cluster) {
+        let timed_out = |error: Error| assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        match self {
+            Self::TimedOut | Self::TimedOutPrepared => {
+                let mut conn = cluster.primary().conn().await.unwrap();
+                conn.set_statement_timeout(Some(LIMIT));
+                let error = match self {
+                    Self::TimedOut => conn.query_drop(LONG).await,
+                    _ => conn.exec_drop(LONG, ()).await,
+                };
+                timed_out(error.unwrap_err().into());
+            }
+            Self::TimedOutOnRoute => {
+                let call = cluster.primary().deadline(LIMIT).query_drop(LONG);
+                timed_out(call.await.unwrap_err());
+            }
+            Self::Dropped => {
+                let mut conn = cluster.primary().conn().await.unwrap();
+                let cut = tokio::time::timeout(LIMIT, conn.query_drop(LONG)).await;
+                assert!(cut.is_err());
+            }
+            Self::DroppedOnRoute => {
+                let call = cluster.primary().query_drop(LONG);
+                assert!(tokio::time::timeout(LIMIT, call).await.is_err());
+            }
+            Self::DroppedTransaction => {
+                let mut tx = cluster.begin().await.unwrap();
+                let cut = tokio::time::timeout(LIMIT, tx.exec_drop(LONG, ())).await;
+                assert!(cut.is_err());
+            }
+            Self::UnreadStream => {
+                let mut conn = cluster.primary().conn().await.unwrap();
+                let two = format!("SELECT 1; {LONG}");
+                drop(conn.query_iter(two).await.unwrap());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_was_given_up_is_gone_from_the_server_soon_after() {
+    let stage = stage(0).await;
+    let config = stage.config().with_max_connections(2);
+    let world = World::with(stage, config).await;
+    let mut root = world.stage.lab.admin(0).await.unwrap();
+    old_enough(&mut root).await;
+    for leave in Leave::ALL {
+        leave.run(&world.cluster).await;
+        let started = Instant::now();
+        // Of a stream the rest is read for a second before it is given up.
+        let soon = Duration::from_secs(3);
+        while running(&mut root).await > 0 {
+            assert!(started.elapsed() < soon, "{leave:?} goes on");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        println!("{leave:?}: gone after {:?}", started.elapsed());
+    }
+    all_slots_are_back(&world.cluster, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_option_off_nothing_is_stopped_and_no_side_connection_is_made() {
+    let stage = stage(0).await;
+    let config = stage.config().with_kill_query(false);
+    let world = World::with(stage, config).await;
+    let mut root = world.stage.lab.admin(0).await.unwrap();
+    old_enough(&mut root).await;
+    let made = "SHOW GLOBAL STATUS LIKE 'Connections'";
+    let count = async |root: &mut Conn| -> u64 {
+        let row: Option<(String, u64)> = root.query_first(made).await.unwrap();
+        row.unwrap().1
+    };
+    let mut conn = world.cluster.primary().conn().await.unwrap();
+    let before = count(&mut root).await;
+    conn.set_statement_timeout(Some(LIMIT));
+    conn.query_drop(LONG).await.unwrap_err();
+    drop(conn);
+    tokio::time::sleep(LIMIT).await;
+    assert_eq!(running(&mut root).await, 1);
+    assert_eq!(count(&mut root).await, before);
+    let user = world.stage.lab.user().to_owned();
+    for id in connections(&mut root, &user).await {
+        let _ = root.query_drop(format!("KILL {id}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_statements_given_up_at_once_share_a_few_side_connections() {
+    const MANY: usize = 12;
+    let stage = stage(0).await;
+    let world = World::on(stage).await;
+    let mut root = world.stage.lab.admin(0).await.unwrap();
+    old_enough(&mut root).await;
+    let tasks: Vec<_> = (0..MANY)
+        .map(|_| tokio::spawn(world.cluster.primary().query_drop(LONG)))
+        .collect();
+    until_running(&mut root, MANY).await;
+    let row: Option<(String, u64)> = root
+        .query_first("SHOW GLOBAL STATUS LIKE 'Connections'")
+        .await
+        .unwrap();
+    let before = row.unwrap().1;
+    tasks.iter().for_each(|task| task.abort());
+    until_running(&mut root, 0).await;
+    let row: Option<(String, u64)> = root
+        .query_first("SHOW GLOBAL STATUS LIKE 'Connections'")
+        .await
+        .unwrap();
+    let made = row.unwrap().1 - before;
+    assert!((1..=4).contains(&made), "{made} side connections");
+    all_slots_are_back(&world.cluster, 16).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_timed_out_is_not_stopped() {
+    let world = World::start(0).await;
+    let mut root = world.stage.lab.admin(0).await.unwrap();
+    old_enough(&mut root).await;
+    let mut tx = world.cluster.primary().begin().await.unwrap();
+    tx.query_drop("INSERT INTO entries VALUES (1, 'x')")
+        .await
+        .unwrap();
+    root.query_drop("FLUSH TABLES WITH READ LOCK")
+        .await
+        .unwrap();
+    let commit = tokio::time::timeout(LIMIT, tx.commit()).await;
+    assert!(commit.is_err());
+    let mut tx = world
+        .cluster
+        .primary()
+        .deadline(Duration::from_secs(5))
+        .begin()
+        .await
+        .unwrap();
+    let _ = tx
+        .query_first::<u64, _>("SELECT COUNT(*) FROM entries")
+        .await;
+    drop(tx);
+    // Time enough for a side connection.
+    tokio::time::sleep(LIMIT).await;
+    root.query_drop("UNLOCK TABLES").await.unwrap();
+    eventually("the commit went through", async || {
+        let rows = world
+            .cluster
+            .primary()
+            .query_first("SELECT COUNT(*) FROM entries");
+        rows.await.unwrap() == Some(1)
+    })
+    .await;
+}
+
+/// A proxy whose clients do not notice that the server died.
+async fn deaf_proxy(server: SocketAddr, here: IpAddr) {
+    let listener = TcpListener::bind((here, server.port())).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(server) = TcpStream::connect(server).await else {
+                continue;
+            };
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+            });
+            tokio::spawn(async move {
+                let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_of_another_start_under_the_same_id_is_never_stopped() {
+    let stage = stage(0).await;
+    let server = SocketAddr::new(stage.lab.address(0), stage.lab.port());
+    let here = stage.lab.fresh_address().unwrap();
+    deaf_proxy(server, here).await;
+    stage.publish_at(0, here).unwrap();
+    let config = stage.config().with_max_connections(2);
+    let world = World::with(stage, config).await;
+    let lab = &world.stage.lab;
+    // The connection's id is to be one that the next start will reach.
+    for _ in 0..40 {
+        lab.connect(0).await.unwrap().disconnect().await.unwrap();
+    }
+    let mut conn = world.cluster.primary().conn().await.unwrap();
+    let _ = conn.query_drop("KILL CONNECTION_ID()").await;
+    drop(conn);
+    // The proxy does not tell that it is gone.
+    let mut conn = world.cluster.primary().conn().await.unwrap();
+    let id = conn.id();
+    let victim = tokio::spawn(async move { conn.query_drop(LONG).await });
+    let mut root = lab.admin(0).await.unwrap();
+    until_running(&mut root, 1).await;
+
+    lab.kill(0).await.unwrap();
+    lab.restart(0).await.unwrap();
+    let mut others = Vec::new();
+    let mut same = loop {
+        let other = lab.connect(0).await.unwrap();
+        match other.id().cmp(&id) {
+            std::cmp::Ordering::Less => others.push(other),
+            std::cmp::Ordering::Equal => break other,
+            std::cmp::Ordering::Greater => panic!("{} came after {id}", other.id()),
+        }
+    };
+    let slept = tokio::spawn(async move { same.query_first::<u64, _>("SELECT SLEEP(2)").await });
+    tokio::time::sleep(LIMIT).await;
+    victim.abort();
+    // 1: it was interrupted.
+    assert_eq!(slept.await.unwrap().unwrap(), Some(0));
+    eventually("the slot is back", async || {
+        let pods = world.cluster.status().pods;
+        pods.iter().all(|pod| pod.connections_in_use == 0)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_stays_taken_until_it_is_known_what_became_of_its_statement() {
+    let stage = stage(0).await;
+    let config = stage
+        .config()
+        .with_max_connections(1)
+        .with_statement_timeout(Some(LIMIT));
+    let cluster = Cluster::builder(config).connect().await.unwrap();
+    let mut conn = cluster.primary().conn().await.unwrap();
+    stage.lab.freeze(0).await.unwrap();
+    let error = Error::from(conn.query_drop("DO 1").await.unwrap_err());
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    drop(conn);
+    let started = Instant::now();
+    let pod = || cluster.status().pods.remove(0);
+    assert_eq!(pod().connections_in_use, 1);
+    eventually("the slot is back", async || pod().connections_in_use == 0).await;
+    let took = started.elapsed();
+    let second = Duration::from_secs(1);
+    assert!(second / 2 < took && took < 2 * second, "{took:?}");
+    assert!(pod().last_failure.is_some());
+    stage.lab.thaw(0).await.unwrap();
+    cluster.primary().query_drop("DO 1").await.unwrap();
+    all_slots_are_back(&cluster, 1).await;
+}
+
+async fn rate(load: &Load, over: Duration) -> u64 {
+    let done = || load.done.load(std::sync::atomic::Ordering::Relaxed);
+    let before = done();
+    tokio::time::sleep(over).await;
+    done() - before
+}
+
+/// Reads under load while a replica is frozen; `own` is a deadline of the callers' own.
+async fn freeze_under_load(stage: Stage, own: Option<Duration>) {
+    let config = stage.config().with_statement_timeout(Some(LIMIT));
+    let cluster = Cluster::builder(config).connect().await.unwrap();
+    let load = match own {
+        None => Load::reads(&cluster),
+        Some(own) => {
+            let cluster = cluster.clone();
+            Load::start(TASKS, move || {
+                let read = cluster.replicas().no_deadline().query_drop("SELECT 1");
+                async move {
+                    let cut = tokio::time::timeout(own, read).await;
+                    cut.unwrap_or(Err(Error::QueueFull { waiting: 0 }))
+                }
+            })
+        }
+    };
+    load.progress(2_000).await;
+    let window = Duration::from_millis(500);
+    let before = rate(&load, window).await;
+    stage.lab.freeze(1).await.unwrap();
+    tokio::time::sleep(LIMIT + Duration::from_secs(1)).await;
+    let after = rate(&load, window).await;
+    let seen = load.stop().await;
+    println!(
+        "{before} before, {after} with one of two frozen; {} errors",
+        seen.errors.len()
+    );
+    assert!(after > before / 3, "{after} of {before}");
+    assert!(seen.errors.len() <= TASKS, "{:?}", seen.errors);
+    stage.lab.thaw(1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_replica_costs_each_task_one_deadline_and_the_load_a_second() {
+    freeze_under_load(stage(2).await, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_replica_is_noticed_by_callers_who_never_wait_for_our_deadlines() {
+    freeze_under_load(stage(2).await, Some(LIMIT)).await;
+}
