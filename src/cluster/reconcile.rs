@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tower::discover::Change;
 
 /// How often connections are looked at that have been idle for too long.
@@ -74,6 +74,8 @@ pub(super) struct Pools {
     login: Arc<Login>,
     history: Arc<History>,
     roles: Arc<Roles>,
+    /// Told when a slot is free that no checkout held, so that the balancer does not know.
+    freed: Arc<Notify>,
     handle: Handle,
     map: Arc<Mutex<Map>>,
     /// Pools whose address is gone, for as long as somebody has a connection of theirs.
@@ -93,6 +95,7 @@ impl Pools {
             login,
             history,
             roles,
+            freed: Arc::default(),
             handle,
             map: Arc::default(),
             gone: Arc::default(),
@@ -141,6 +144,10 @@ impl Pools {
         let hooks = Hooks {
             confirmed: Box::new(confirmed),
             demoted: Box::new(move || roles.poke()),
+            freed: {
+                let freed = Arc::clone(&self.freed);
+                Box::new(move || freed.notify_one())
+            },
         };
         Pool::new(
             dialler,
@@ -288,6 +295,7 @@ pub(super) async fn reconcile(
                 // Whether an endpoint is listed may have changed without any change of the set.
                 balance.0.wake();
             }
+            () = pools.freed.notified() => balance.0.wake(),
             _ = prune.tick() => {
                 for (_, pool) in pools.all() {
                     pool.prune();

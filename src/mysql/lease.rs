@@ -140,6 +140,7 @@ impl Lease {
             }
             pool.release();
             drop(slot);
+            pool.freed();
         });
     }
 

@@ -207,9 +207,8 @@ impl Drop for PodConn {
             return;
         };
         let raw = std::mem::replace(&mut self.raw, Raw::empty());
-        let mut lease = self.session.lease.take();
-        // The user is done; only the slot stays taken while the connection is cleaned.
-        lease.hold.guard = None;
+        // It counts as a checkout until the slot is free: who waits for one is woken by that.
+        let lease = self.session.lease.take();
         if cleaning.is_needed() {
             let handle = lease.pool.handle.clone();
             handle.spawn(clean(raw, lease, cleaning));

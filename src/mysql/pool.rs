@@ -98,6 +98,11 @@ pub(crate) struct Pool {
     contested: AtomicBool,
     /// Takes the writes: by its ordinal, or because it was found to be the one that does.
     primary: AtomicBool,
+    /// A slot came free without the end of a checkout.
+    pub(super) fn freed(&self) {
+        (self.hooks.freed)();
+    }
+
     /// Another pod that is writable too.
     rival: Mutex<Option<PodId>>,
     /// The server has proven to be the pod, and none has proven since that it is elsewhere.
@@ -114,6 +119,8 @@ pub(crate) struct Hooks {
     pub(crate) confirmed: Box<dyn Fn(&Pool) + Send + Sync>,
     /// The primary has become read-only.
     pub(crate) demoted: Box<dyn Fn() + Send + Sync>,
+    /// A slot is free again that nobody had checked out.
+    pub(crate) freed: Box<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for Pool {
