@@ -56,6 +56,9 @@ pub struct Config {
     pub(crate) reset: Reset,
     pub(crate) name_servers: Vec<SocketAddr>,
     pub(crate) search: Option<Vec<String>>,
+    pub(crate) port_name: Option<String>,
+    pub(crate) allow_alias: bool,
+    pub(crate) replica_service: Option<String>,
 }
 
 // === impl Config ===
@@ -71,7 +74,8 @@ impl Config {
     }
 
     /// The headless Service, as a short name (`mysql`), a name with its namespace
-    /// (`mysql.default`) or a full one. No default.
+    /// (`mysql.default`) or a full one. No default. The name of a pod (`mysql-0.mysql`, in the same
+    /// spellings) means that pod and no other.
     #[must_use]
     pub fn with_service(mut self, service: impl Into<String>) -> Self {
         self.service = service.into();
@@ -246,6 +250,34 @@ impl Config {
         self
     }
 
+    /// The name of the Service's port for MySQL, such as `mysql`; none by default. Its SRV records
+    /// are asked for first, and tell the servers' port. Needed where the Service has several ports
+    /// and the number is not known beforehand.
+    #[must_use]
+    pub fn with_port_name(mut self, name: impl Into<String>) -> Self {
+        self.port_name = Some(name.into());
+        self
+    }
+
+    /// Whether the Service's name may be an alias (a Service of the type ExternalName); default
+    /// false. Where cluster DNS uses autopath, a Service without ready pods can look like an alias
+    /// of a stranger, so allow it only if one is meant.
+    #[must_use]
+    pub fn with_allow_alias(mut self, allow: bool) -> Self {
+        self.allow_alias = allow;
+        self
+    }
+
+    /// A second headless Service, whose pods are the replicas, for charts that deploy primary and
+    /// replicas apart; none by default. The first Service then has the primary; see
+    /// [`PrimaryAndReplicas`](crate::discovery::PrimaryAndReplicas). The StatefulSet's name, if
+    /// given, is that of the first.
+    #[must_use]
+    pub fn with_replica_service(mut self, service: impl Into<String>) -> Self {
+        self.replica_service = Some(service.into());
+        self
+    }
+
     /// Whether these options can work together. Called by whoever takes a `Config`.
     ///
     /// # Errors
@@ -283,6 +315,9 @@ impl Default for Config {
             reset: Reset::default(),
             name_servers: Vec::new(),
             search: None,
+            port_name: None,
+            allow_alias: false,
+            replica_service: None,
         }
     }
 }
@@ -317,6 +352,9 @@ impl fmt::Debug for Config {
             .field("reset", &self.reset)
             .field("name_servers", &self.name_servers)
             .field("search", &self.search)
+            .field("port_name", &self.port_name)
+            .field("allow_alias", &self.allow_alias)
+            .field("replica_service", &self.replica_service)
             .finish()
     }
 }

@@ -185,6 +185,64 @@ fn owned<'a>(
         .filter(|record| record.dns_class == DNSClass::IN))
 }
 
+/// The end of the chain of aliases that begins at `asked`, without a trailing dot; none if `asked`
+/// is no alias.
+///
+/// # Errors
+///
+/// [`ResolveError::Foreign`] if a record belongs to no name of the chain, or the chain has no end.
+pub(super) fn alias(asked: &str, message: &Message) -> Result<Option<String>, ResolveError> {
+    let foreign = |owner: String| ResolveError::Foreign {
+        name: asked.to_owned(),
+        owner,
+    };
+    let mut aliases: BTreeMap<String, String> = BTreeMap::new();
+    for record in &message.answers {
+        if let RData::CNAME(target) = &record.data {
+            let (owner, target) = (text(&record.name), text(&target.0));
+            // Two aliases of one name: nobody can say which is meant.
+            if aliases.insert(owner.clone(), target).is_some() {
+                return Err(foreign(owner));
+            }
+        }
+    }
+    if aliases.is_empty() {
+        return Ok(None);
+    }
+    let mut chain = vec![
+        asked
+            .strip_suffix('.')
+            .unwrap_or(asked)
+            .to_ascii_lowercase(),
+    ];
+    while let Some(target) = chain.last().and_then(|name| aliases.remove(name)) {
+        if chain.contains(&target) {
+            return Err(foreign(target));
+        }
+        chain.push(target);
+    }
+    let stranger = message.answers.iter().map(|record| text(&record.name));
+    match stranger.into_iter().find(|owner| !chain.contains(owner)) {
+        Some(owner) => Err(foreign(owner)),
+        None => Ok(chain.pop()),
+    }
+}
+
+/// The addresses that an answer has for the end of its chain of [`alias`]es, if it has any.
+pub(super) fn behind_alias(end: &str, message: &Message) -> Option<(Vec<IpAddr>, Ttl)> {
+    let (mut found, mut ttl) = (Vec::new(), Ttl::default());
+    for record in &message.answers {
+        // The alias, too, holds no longer than this.
+        ttl.add(record.ttl);
+        if let Some(address) = record.data.ip_addr().filter(|_| text(&record.name) == end) {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+    }
+    (!found.is_empty()).then_some((found, ttl))
+}
+
 /// Lower case, without a trailing dot.
 fn text(name: &Name) -> String {
     let mut text = name.to_ascii();
@@ -366,6 +424,43 @@ mod tests {
         foreign(targets(SERVICE, &alias, 3306).map(|_| ()), "zero");
         let other = message(vec![a("mysql.example.", 5, [10, 0, 0, 1])], vec![]);
         foreign(addresses(SERVICE, &other).map(|_| ()), "mysql.example");
+    }
+
+    #[test]
+    fn a_chain_of_aliases_begins_at_the_name_asked_and_ends() {
+        let end = |records| alias(SERVICE, &message(records, vec![]));
+        let upper = SERVICE.to_ascii_uppercase();
+        assert_eq!(end(vec![a(SERVICE, 5, [10, 0, 0, 1])]).unwrap(), None);
+        assert_eq!(end(vec![]).unwrap(), None);
+        let chain = vec![
+            cname("db.example.", "DB.eu.example."),
+            cname(&upper, "db.example."),
+            a("db.eu.example.", 5, [10, 0, 0, 1]),
+        ];
+        assert_eq!(end(chain).unwrap().as_deref(), Some("db.eu.example"));
+        // Upstream did not answer: the alias alone.
+        let bare = vec![cname(SERVICE, "db.example.")];
+        assert_eq!(end(bare).unwrap().as_deref(), Some("db.example"));
+        for (records, whose) in [
+            (vec![cname("x.example.", "db.example.")], "x.example"),
+            (
+                vec![cname(SERVICE, "db.example."), a("x.example.", 5, [6; 4])],
+                "x.example",
+            ),
+            (
+                vec![cname(SERVICE, "db.example."), cname("db.example.", SERVICE)],
+                undot(SERVICE),
+            ),
+            (
+                vec![cname(SERVICE, "db.example."), cname(SERVICE, "x.example.")],
+                undot(SERVICE),
+            ),
+        ] {
+            match end(records) {
+                Err(ResolveError::Foreign { owner, .. }) => assert_eq!(owner, whose),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

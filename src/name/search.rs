@@ -1,5 +1,6 @@
 //! The search list, and how a short name is completed with it.
 
+use super::service::is_numbered;
 use super::{MAX_NAME, is_label, without_dot};
 
 /// The search domains of the resolver configuration, and its `ndots`.
@@ -82,7 +83,7 @@ fn is_search_label(label: &str) -> bool {
 }
 
 /// What a search domain completes.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// `<namespace>.svc.<zone>` completes `mysql`.
     Namespace,
@@ -105,30 +106,84 @@ fn shape(domain: &str, all: &[String]) -> Option<Shape> {
     }
 }
 
-/// The absolute names a name that is not absolute may stand for, best first.
-pub(super) fn expand(name: &str, search: &SearchList) -> Vec<String> {
-    let labels: Vec<&str> = name.split('.').collect();
-    let wanted = match labels.as_slice() {
+/// The shape of the search domains that make a full Service name of these labels.
+fn completed_by(labels: &[&str]) -> Option<Shape> {
+    match labels {
         [_] => Some(Shape::Namespace),
         [_, _, "svc"] => Some(Shape::Zone),
         [_, _] => Some(Shape::Svc),
         _ => None,
+    }
+}
+
+/// The absolute names a name that is not absolute may stand for, best first.
+pub(super) fn expand(name: &str, search: &SearchList) -> Vec<String> {
+    let labels: Vec<&str> = name.split('.').collect();
+    let as_service = completed_by(&labels);
+    let as_pod = match labels.split_first() {
+        Some((pod, service)) if is_numbered(pod) => completed_by(service),
+        _ => None,
     };
-    let (fitting, others): (Vec<&String>, Vec<&String>) = search
-        .domains
-        .iter()
-        .partition(|domain| wanted.is_some() && shape(domain, &search.domains) == wanted);
+    // Who writes `mysql-0.mysql` means the pod; `db-1.prod` is rather in a namespace.
+    let clearly_pod = as_pod.is_some() && (is_called_after(&labels) || as_pod == Some(Shape::Zone));
+    let wanted = match clearly_pod {
+        true => [as_pod, as_service],
+        false => [as_service, as_pod],
+    };
+    let (mut fitting, mut others) = (Vec::new(), Vec::new());
+    for domain in &search.domains {
+        let shape = shape(domain, &search.domains);
+        match wanted.iter().position(|w| w.is_some() && *w == shape) {
+            Some(rank) => fitting.push((rank, domain)),
+            None => others.push(domain),
+        }
+    }
+    fitting.sort_by_key(|(rank, _)| *rank);
+    let fitting = fitting.into_iter().map(|(_, domain)| domain);
 
     let mut names = Vec::with_capacity(search.domains.len() + 1);
     let alone = format!("{name}.");
-    if wanted.is_none() && labels.len() > usize::from(search.ndots) {
+    if as_service.is_none() && !clearly_pod && labels.len() > usize::from(search.ndots) {
         names.push(alone.clone());
     }
-    for domain in fitting.into_iter().chain(others) {
+    for domain in fitting.chain(others) {
         names.push(format!("{name}.{domain}."));
     }
     names.push(alone);
+    unique(names)
+}
 
+/// The absolute names a host name may stand for, in the order of other resolvers; a host of
+/// Kubernetes' form is asked alone.
+pub(crate) fn expand_host(name: &str, search: &SearchList) -> Vec<String> {
+    let bare = without_dot(name).to_ascii_lowercase();
+    let alone = format!("{bare}.");
+    if name.ends_with('.')
+        || super::service::is_service(&bare)
+        || super::service::service_of_pod(&bare).is_some()
+    {
+        return vec![alone];
+    }
+    let joined = search
+        .domains
+        .iter()
+        .map(|domain| format!("{bare}.{domain}."));
+    let mut names: Vec<String> = joined.collect();
+    if bare.split('.').count() > usize::from(search.ndots) {
+        names.insert(0, alone);
+    } else {
+        names.push(alone);
+    }
+    unique(names)
+}
+
+/// `mysql-0.mysql`: the pod's StatefulSet is called like its Service.
+fn is_called_after(labels: &[&str]) -> bool {
+    let set = labels.first().and_then(|pod| pod.rsplit_once('-'));
+    set.is_some_and(|(set, _)| labels.get(1) == Some(&set))
+}
+
+fn unique(names: Vec<String>) -> Vec<String> {
     let mut unique: Vec<String> = Vec::with_capacity(names.len());
     for name in names {
         if name.len() <= MAX_NAME + 1 && !unique.contains(&name) {
@@ -250,6 +305,65 @@ options ndots:5
             ["mysql.prod.example.corp.example.", "mysql.prod.example."]
         );
         assert_eq!(candidates("mysql", &SearchList::new([""])), ["mysql."]);
+    }
+
+    #[test]
+    fn a_pod_called_like_its_service_is_asked_for_first() {
+        let list = SearchList::parse(POD);
+        let pod = "mysql-0.mysql.default.svc.cluster.local.";
+        for name in [
+            "mysql-0.mysql",
+            "mysql-0.mysql.default",
+            "mysql-0.mysql.default.svc",
+            "mysql-0.mysql.default.svc.cluster.local",
+        ] {
+            assert_eq!(candidates(name, &list)[0], pod, "{name}");
+        }
+        let found = candidates("mysql-0.mysql", &list);
+        assert_eq!(found[1], "mysql-0.mysql.svc.cluster.local.");
+        // A Service in a namespace, or a pod of a Service in this one: in that order.
+        let found = candidates("db-1.prod", &list);
+        assert_eq!(
+            found[..2],
+            [
+                "db-1.prod.svc.cluster.local.",
+                "db-1.prod.default.svc.cluster.local."
+            ]
+        );
+        let found = candidates("db-0.mysql.prod", &list);
+        assert_eq!(found[0], "db-0.mysql.prod.svc.cluster.local.");
+        let found = candidates("db-0.mysql.prod.svc", &list.with_ndots(1));
+        assert_eq!(found[0], "db-0.mysql.prod.svc.cluster.local.");
+    }
+
+    #[test]
+    fn hosts_are_searched_as_other_resolvers_do() {
+        let list = SearchList::new(["default.svc.k8s", "corp.example"]).with_ndots(2);
+        for (name, expected) in [
+            ("DB.corp.", &["db.corp."][..]),
+            (
+                "mysql-0.mysql.prod.svc.k8s",
+                &["mysql-0.mysql.prod.svc.k8s."],
+            ),
+            (
+                "mysql-0.mysql",
+                &[
+                    "mysql-0.mysql.default.svc.k8s.",
+                    "mysql-0.mysql.corp.example.",
+                    "mysql-0.mysql.",
+                ],
+            ),
+            (
+                "db.eu.example",
+                &[
+                    "db.eu.example.",
+                    "db.eu.example.default.svc.k8s.",
+                    "db.eu.example.corp.example.",
+                ],
+            ),
+        ] {
+            assert_eq!(expand_host(name, &list), expected, "{name}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::config::{Choice, Config, ConfigError};
 
 type Apply = fn(&'static str, Config, &str) -> Result<Config, ConfigError>;
 
-const OPTIONS: [(&str, Apply); 9] = [
+const OPTIONS: [(&str, Apply); 12] = [
     ("statefulset", |_, config, value| {
         Ok(config.with_statefulset(value))
     }),
@@ -44,10 +44,20 @@ const OPTIONS: [(&str, Apply); 9] = [
     ("read_retry", |name, config, value| {
         Ok(config.with_read_retry(choice(name, value)?))
     }),
+    ("port_name", |_, config, value| {
+        Ok(config.with_port_name(value))
+    }),
+    ("allow_alias", |name, config, value| {
+        Ok(config.with_allow_alias(choice(name, value)?))
+    }),
+    ("replica_service", |_, config, value| {
+        Ok(config.with_replica_service(value))
+    }),
 ];
 
 const KNOWN: &str = "statefulset, connect_timeout, checkout_timeout, statement_timeout, \
-                     max_connections, replica_policy, verify, reset, read_retry";
+                     max_connections, replica_policy, verify, reset, read_retry, port_name, \
+                     allow_alias, replica_service";
 const DURATION: &str = "use a number and ms, s or m, such as 500ms";
 
 /// Applies `name=value&name=value`.

@@ -25,7 +25,8 @@ fn the_long_form_sets_everything() {
     let config = parse(
         "MySQL://app:se%2Fcret@mysql.default.svc.cluster.local:3307/my%20shop?statefulset=db\
          &connect_timeout=500ms&checkout_timeout=2s&statement_timeout=1m&max_connections=4\
-         &replica_policy=replica-only&verify=strict&reset=always&read_retry=false",
+         &replica_policy=replica-only&verify=strict&reset=always&read_retry=false\
+         &port_name=mysql&allow_alias=true&replica_service=mysql-replicas.default",
     )
     .unwrap();
     assert_eq!(config.service, "mysql.default.svc.cluster.local");
@@ -42,6 +43,12 @@ fn the_long_form_sets_everything() {
     assert_eq!(config.verify, Verify::Strict);
     assert_eq!(config.reset, Reset::Always);
     assert!(!config.read_retry);
+    assert_eq!(config.port_name.as_deref(), Some("mysql"));
+    assert!(config.allow_alias);
+    assert_eq!(
+        config.replica_service.as_deref(),
+        Some("mysql-replicas.default")
+    );
 }
 
 #[test]
@@ -222,6 +229,12 @@ fn a_bad_option_is_named_quoted_and_corrected() {
         ("reset", ""),
         ("read_retry", "yes"),
         ("statefulset", ""),
+        ("port_name", ""),
+        ("port_name", "my_port"),
+        ("port_name", "longer-than-fifteen"),
+        ("allow_alias", "yes"),
+        ("replica_service", ""),
+        ("replica_service", "mysql"),
     ] {
         let ConfigError::Value { option: named, .. } =
             error(&format!("mysql://app@mysql?{option}={value}"))

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use hickory_resolver::proto::op::{Header, HeaderCounts, Metadata};
-use hickory_resolver::proto::rr::Record;
+use hickory_resolver::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
+use hickory_resolver::proto::rr::{Record, RecordType};
 use hickory_server::Server as DnsServer;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
