@@ -17,6 +17,9 @@
 //! | `verify` | `auto`, `strict`, `off` | [`Config::with_verify`] |
 //! | `reset` | `auto`, `always`, `never` | [`Config::with_reset`] |
 //! | `read_retry` | `true`, `false` | [`Config::with_read_retry`] |
+//! | `port_name` | a name | [`Config::with_port_name`] |
+//! | `allow_alias` | `true`, `false` | [`Config::with_allow_alias`] |
+//! | `replica_service` | a Service, as the host | [`Config::with_replica_service`] |
 //!
 //! This module must never quote a text in an error before it has proven that no password can be
 //! part of it.
