@@ -1,308 +1,122 @@
-//! What cluster DNS answers: a pure function from a description and a question to an answer.
+//! What cluster DNS answers: a function from a description and a question to an answer.
 //!
-//! This module owns the naming scheme of the CoreDNS `kubernetes` plugin: the grammar of names,
-//! what each of them resolves to, and the difference between "no such name" and "no such type".
-//! It must never read a clock, a socket or shared state, and never know how large a packet is.
+//! This module owns what all answers have in common, and the way of a question through the server:
+//! its own zones first, then the world outside. What the zone of a cluster holds is a matter of the
+//! server ([`coredns`], [`kubedns`]). It must never read a clock, a socket or shared state, and
+//! never know how large a packet is. Chance is passed in.
 
-use std::collections::HashSet;
+mod coredns;
+mod kubedns;
+mod name;
+mod plugins;
+mod reverse;
+
 use std::net::IpAddr;
 
-use hickory_server::proto::ProtoError;
-use hickory_server::proto::op::ResponseCode;
-use hickory_server::proto::rr::rdata::{A, AAAA, SOA, SRV, TXT};
-use hickory_server::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::ProtoError;
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, SOA};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use rand::Rng;
 
-use super::spec::{Cluster, PodSpec, Protocol, ServicePort, ServiceSpec};
+use super::options::{Flavor, Upstream};
+use super::spec::Cluster;
 
-/// The zone of every answer.
+pub(super) use self::plugins::load_balance;
+
+/// The zone of the cluster.
 const ZONE: [&str; 2] = ["cluster", "local"];
-/// CoreDNS caps the TTL of the SOA record, though not of the others.
-const MAX_SOA_TTL: u32 = 300;
-/// TTL of the `dns-version` record, fixed in CoreDNS.
-const VERSION_TTL: u32 = 28_800;
-/// The version of the naming scheme, as `dns-version` states it.
-const VERSION: &str = "1.1.0";
+/// TTL of what the world outside says.
+const UPSTREAM_TTL: u32 = 300;
 
 /// The sections of a response and what its header says of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answer {
+    /// Who says so: servers differ in how they fit an answer into a packet.
+    pub(super) flavor: Flavor,
     pub(super) response_code: ResponseCode,
     pub(super) authoritative: bool,
+    pub(super) recursion_available: bool,
+    /// Whether the response has the client's wish for recursion in it, as it should.
+    pub(super) repeats_recursion_desired: bool,
     pub(super) answers: Vec<Record>,
     pub(super) authority: Vec<Record>,
     pub(super) additional: Vec<Record>,
-}
-
-/// A name of the zone, taken apart.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    /// `cluster.local.`.
-    Apex,
-    /// `svc.cluster.local.` and `pod.cluster.local.`: nothing of their own, names below.
-    EmptyNonTerminal,
-    /// `dns-version.cluster.local.`.
-    Version,
-    /// `<namespace>.svc.cluster.local.`.
-    Namespace(String),
-    /// `[..]<service>.<namespace>.svc.cluster.local.`.
-    Service {
-        namespace: String,
-        service: String,
-        wanted: Wanted,
-    },
-    /// In the zone, but not in its grammar.
-    Invalid,
-}
-
-/// Which endpoints of a Service a name means.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    All,
-    /// One label before the Service.
-    Endpoint(String),
-    /// Two labels before the Service, their underscores taken off.
-    Port {
-        name: String,
-        protocol: String,
-    },
-}
-
-/// One (address × port) of a Service: what weights are counted in, before anything is merged.
-#[derive(Debug)]
-struct Entry {
-    /// First label of the endpoint's own name.
-    label: String,
-    address: IpAddr,
-    /// None if the Service has no ports.
-    port: Option<u16>,
 }
 
 /// "No such name", as opposed to an empty list of entries: "no such type".
 #[derive(Debug)]
 struct NoSuchName;
 
-/// Answers one question.
+/// Answers one question, as the server does behind its cache.
 ///
 /// A description that is not expressible in DNS (a label of more than 63 octets) is SERVFAIL.
-pub(super) fn answer(cluster: &Cluster, name: &Name, kind: RecordType) -> Answer {
-    let Some(asked) = parse(name) else {
-        return Answer::refused();
-    };
-    positive_or_negative(cluster, &asked, name, kind)
-        .unwrap_or_else(|_| Answer::server_failure(cluster))
-}
-
-fn positive_or_negative(
+pub(super) fn answer(
     cluster: &Cluster,
-    asked: &Asked,
     name: &Name,
     kind: RecordType,
-) -> Result<Answer, ProtoError> {
-    match (asked, kind) {
-        (Asked::Apex, RecordType::SOA) => {
-            return Ok(Answer::positive(vec![soa(cluster)?], Vec::new()));
-        }
-        (Asked::Version, RecordType::TXT) => {
-            let text = RData::TXT(TXT::new(vec![VERSION.to_owned()]));
-            let record = Record::from_rdata(name.clone(), VERSION_TTL, text);
-            return Ok(Answer::positive(vec![record], Vec::new()));
-        }
-        _ => {}
+    chance: &mut dyn Rng,
+) -> Answer {
+    match cluster.options.flavor {
+        Flavor::KubeDns => kubedns::answer(cluster, name, kind, chance),
+        Flavor::CoreDns => match &cluster.options.autopath {
+            Some(autopath) => plugins::autopath(autopath, cluster, name, kind, chance),
+            None => coredns::answer(cluster, name, kind, chance),
+        },
     }
-
-    let Ok(entries) = entries(cluster, asked) else {
-        return Answer::negative(cluster, ResponseCode::NXDomain);
-    };
-    let (answers, additional) = match kind {
-        RecordType::A => (addresses(cluster, name, &entries, IpAddr::is_ipv4), vec![]),
-        RecordType::AAAA => (addresses(cluster, name, &entries, IpAddr::is_ipv6), vec![]),
-        RecordType::SRV => services(cluster, asked, name, &entries)?,
-        _ => (vec![], vec![]),
-    };
-    if answers.is_empty() {
-        return Answer::negative(cluster, ResponseCode::NoError);
-    }
-    Ok(Answer::positive(answers, additional))
 }
 
-/// Takes a name apart; `None` outside of the zone.
-///
-/// The record type is not looked at, and the underscores are optional: `A mysql.tcp.<service>…`
-/// has an answer, as it does in CoreDNS.
-fn parse(name: &Name) -> Option<Asked> {
-    let labels: Vec<String> = name
-        .iter()
-        .map(|label| String::from_utf8_lossy(label).to_ascii_lowercase())
-        .collect();
-    let in_zone = labels.strip_suffix(&ZONE.map(str::to_owned))?;
-    let own: Vec<&str> = in_zone.iter().map(String::as_str).collect();
-
-    let service = |service: &str, namespace: &str, wanted| Asked::Service {
-        namespace: namespace.to_owned(),
-        service: service.to_owned(),
-        wanted,
-    };
-    let bare = |label: &str| label.strip_prefix('_').unwrap_or(label).to_owned();
-    Some(match own.as_slice() {
-        [] => Asked::Apex,
-        ["svc" | "pod"] => Asked::EmptyNonTerminal,
-        ["dns-version"] => Asked::Version,
-        [namespace, "svc"] => Asked::Namespace((*namespace).to_owned()),
-        [name, namespace, "svc"] => service(name, namespace, Wanted::All),
-        [endpoint, name, namespace, "svc"] => {
-            service(name, namespace, Wanted::Endpoint((*endpoint).to_owned()))
-        }
-        [port, protocol, name, namespace, "svc"] => {
-            let (name_of_port, protocol) = (bare(port), bare(protocol));
-            let wanted = Wanted::Port {
-                name: name_of_port,
-                protocol,
-            };
-            service(name, namespace, wanted)
-        }
-        _ => Asked::Invalid,
-    })
+/// Asks the world outside. Its answers are not the server's own.
+fn forward(cluster: &Cluster, name: &Name, kind: RecordType) -> Answer {
+    match &cluster.options.upstream {
+        None => Answer::refused(),
+        Some(upstream) => upstream
+            .answer(name, kind)
+            .unwrap_or_else(|_| Answer::failed_upstream()),
+    }
 }
 
-/// The endpoints a name means, one for each address and port.
-///
-/// No endpoint at all is "no such name": cluster DNS cannot tell a Service without ready pods from
-/// one that does not exist.
-fn entries(cluster: &Cluster, asked: &Asked) -> Result<Vec<Entry>, NoSuchName> {
-    let (namespace, service, wanted) = match asked {
-        Asked::Apex | Asked::EmptyNonTerminal => return Ok(Vec::new()),
-        Asked::Version | Asked::Invalid => return Err(NoSuchName),
-        Asked::Namespace(namespace) if cluster.namespaces.contains(namespace) => {
-            return Ok(Vec::new());
-        }
-        Asked::Namespace(_) => return Err(NoSuchName),
-        Asked::Service {
-            namespace,
-            service,
-            wanted,
-        } => (namespace, service, wanted),
-    };
-    let spec = cluster
-        .services
-        .get(&(namespace.clone(), service.clone()))
-        .ok_or(NoSuchName)?;
-
-    // One EndpointSlice per family, as the control plane makes them.
-    let mut found = Vec::new();
-    for in_slice in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
-        for pod in spec.published_pods() {
-            for address in pod.addresses.iter().filter(|address| in_slice(address)) {
-                let label = label(cluster, pod, *address);
-                if !wanted.includes_endpoint(&label) {
-                    continue;
-                }
-                found.extend(wanted.ports(spec).map(|port| Entry {
-                    label: label.clone(),
-                    address: *address,
-                    port,
-                }));
-            }
-        }
-    }
-    if found.is_empty() {
-        return Err(NoSuchName);
-    }
-    Ok(found)
+fn zone() -> Result<Name, ProtoError> {
+    Name::from_labels(ZONE.map(str::as_bytes))
 }
 
-/// What CoreDNS calls an endpoint.
-fn label(cluster: &Cluster, pod: &PodSpec, address: IpAddr) -> String {
-    if let Some(hostname) = &pod.hostname {
-        return hostname.clone();
-    }
-    if cluster.endpoint_pod_names && pod.name.len() < 64 {
-        return pod.name.clone();
-    }
-    let dashed = address.to_string().replace(['.', ':'], "-");
-    // A label must not end in a dash.
-    if dashed.ends_with('-') {
-        return dashed + "0";
-    }
-    dashed
+/// A name in the zone of the cluster.
+fn in_zone<'a>(labels: impl IntoIterator<Item = &'a str>) -> Result<Name, ProtoError> {
+    Name::from_labels(labels.into_iter().chain(ZONE).map(str::as_bytes))
 }
 
-/// A or AAAA records, each address once, owned by the name as it was asked.
-fn addresses(
-    cluster: &Cluster,
-    owner: &Name,
-    entries: &[Entry],
-    family: fn(&IpAddr) -> bool,
-) -> Vec<Record> {
-    let mut seen = HashSet::new();
-    entries
-        .iter()
-        .map(|entry| entry.address)
-        .filter(|address| family(address) && seen.insert(*address))
-        .map(|address| address_record(cluster, owner, address))
-        .collect()
+/// A name as somebody wrote it into a description.
+fn full_name(text: &str) -> Result<Name, ProtoError> {
+    let mut name = Name::from_ascii(text)?;
+    name.set_fqdn(true);
+    Ok(name)
 }
 
-/// SRV records, each target and port once, and the addresses of their targets.
-fn services(
-    cluster: &Cluster,
-    asked: &Asked,
-    owner: &Name,
-    entries: &[Entry],
-) -> Result<(Vec<Record>, Vec<Record>), ProtoError> {
-    let Asked::Service {
-        namespace, service, ..
-    } = asked
-    else {
-        return Ok((Vec::new(), Vec::new()));
-    };
-    // Counted before duplicates go, which is why dual stack halves every weight.
-    let weight = u16::try_from(100 / entries.len().max(1))
-        .unwrap_or(100)
-        .max(1);
-    let (mut answers, mut additional) = (Vec::new(), Vec::new());
-    let (mut seen_targets, mut seen_addresses) = (HashSet::new(), HashSet::new());
-    for entry in entries {
-        let Some(port) = entry.port else {
-            continue;
-        };
-        let labels = [&entry.label, service, namespace, "svc"];
-        let target = Name::from_labels(labels.into_iter().chain(ZONE).map(str::as_bytes))?;
-        if seen_targets.insert((&entry.label, port)) {
-            let data = RData::SRV(SRV::new(0, weight, port, target.clone()));
-            answers.push(Record::from_rdata(owner.clone(), seconds(cluster), data));
-        }
-        if seen_addresses.insert((&entry.label, entry.address)) {
-            additional.push(address_record(cluster, &target, entry.address));
-        }
-    }
-    Ok((answers, additional))
-}
-
-fn address_record(cluster: &Cluster, owner: &Name, address: IpAddr) -> Record {
+fn address_record(owner: &Name, ttl: u32, address: IpAddr) -> Record {
     let data = match address {
         IpAddr::V4(address) => RData::A(A(address)),
         IpAddr::V6(address) => RData::AAAA(AAAA(address)),
     };
-    Record::from_rdata(owner.clone(), seconds(cluster), data)
+    Record::from_rdata(owner.clone(), ttl, data)
 }
 
-fn soa(cluster: &Cluster) -> Result<Record, ProtoError> {
-    let zone = Name::from_labels(ZONE.map(str::as_bytes))?;
-    let ttl = seconds(cluster).min(MAX_SOA_TTL);
-    let primary = zone.prepend_label("dns")?.prepend_label("ns")?;
-    let mailbox = zone.prepend_label("hostmaster")?;
-    let data = SOA::new(primary, mailbox, cluster.serial, 7200, 1800, 86_400, ttl);
-    Ok(Record::from_rdata(zone, ttl, RData::SOA(data)))
+fn alias_record(owner: &Name, ttl: u32, target: Name) -> Record {
+    Record::from_rdata(owner.clone(), ttl, RData::CNAME(CNAME(target)))
 }
 
-fn seconds(cluster: &Cluster) -> u32 {
-    u32::try_from(cluster.ttl.as_secs()).unwrap_or(u32::MAX)
+/// Whether a record of this type can hold this address.
+fn holds(kind: RecordType, address: &IpAddr) -> bool {
+    match kind {
+        RecordType::A => address.is_ipv4(),
+        RecordType::AAAA => address.is_ipv6(),
+        _ => false,
+    }
 }
 
 // === impl Answer ===
 
 impl Answer {
-    fn positive(answers: Vec<Record>, additional: Vec<Record>) -> Self {
+    pub(super) fn positive(answers: Vec<Record>, additional: Vec<Record>) -> Self {
         Self {
             answers,
             additional,
@@ -310,18 +124,21 @@ impl Answer {
         }
     }
 
-    /// NXDOMAIN, or NODATA with [`ResponseCode::NoError`].
-    fn negative(cluster: &Cluster, response_code: ResponseCode) -> Result<Self, ProtoError> {
-        Ok(Self {
-            authority: vec![soa(cluster)?],
-            ..Self::bare(response_code)
-        })
+    /// SERVFAIL as the server says it when it does not know.
+    pub(super) fn server_failure(cluster: &Cluster) -> Self {
+        match cluster.options.flavor {
+            Flavor::CoreDns => Self {
+                authority: coredns::soa(cluster).into_iter().collect(),
+                ..Self::bare(ResponseCode::ServFail)
+            },
+            Flavor::KubeDns => kubedns::server_failure(),
+        }
     }
 
-    /// SERVFAIL as CoreDNS says it before it has heard from the API server.
-    pub(super) fn server_failure(cluster: &Cluster) -> Self {
+    /// SERVFAIL as it is passed on, without a word of whose zone it is.
+    fn failed_upstream() -> Self {
         Self {
-            authority: soa(cluster).into_iter().collect(),
+            authoritative: false,
             ..Self::bare(ResponseCode::ServFail)
         }
     }
@@ -337,8 +154,11 @@ impl Answer {
     /// A header without records.
     pub(super) fn bare(response_code: ResponseCode) -> Self {
         Self {
+            flavor: Flavor::CoreDns,
             response_code,
             authoritative: true,
+            recursion_available: false,
+            repeats_recursion_desired: true,
             answers: Vec::new(),
             authority: Vec::new(),
             additional: Vec::new(),
@@ -346,38 +166,35 @@ impl Answer {
     }
 }
 
-// === impl Wanted ===
+// === impl Upstream ===
 
-impl Wanted {
-    fn includes_endpoint(&self, label: &str) -> bool {
-        match self {
-            Self::All | Self::Port { .. } => true,
-            Self::Endpoint(wanted) => wanted.eq_ignore_ascii_case(label),
+impl Upstream {
+    fn answer(&self, name: &Name, kind: RecordType) -> Result<Answer, ProtoError> {
+        let mut answer = Answer {
+            authoritative: false,
+            recursion_available: true,
+            ..Answer::bare(ResponseCode::NoError)
+        };
+        if self.failing {
+            return Ok(Answer::failed_upstream());
         }
-    }
-
-    /// Numbers of the ports meant. A Service without ports counts as having one without a number,
-    /// so that its addresses are found and its SRV records are not.
-    fn ports<'a>(&'a self, service: &'a ServiceSpec) -> impl Iterator<Item = Option<u16>> + 'a {
-        let portless = service.ports.is_empty() && !matches!(self, Self::Port { .. });
-        let numbered = service.ports.iter().filter(|port| self.includes_port(port));
-        portless
-            .then_some(None)
-            .into_iter()
-            .chain(numbered.map(|port| Some(port.number)))
-    }
-
-    /// An empty label (`_._tcp.<service>…`) includes everything.
-    fn includes_port(&self, port: &ServicePort) -> bool {
-        let Self::Port { name, protocol } = self else {
-            return true;
-        };
-        let includes = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
-        let transport = match port.protocol {
-            Protocol::Udp => "udp",
-            Protocol::Tcp => "tcp",
-        };
-        includes(protocol, transport) && includes(name, port.name.as_deref().unwrap_or_default())
+        match self.hosts.get(&name.to_ascii().to_ascii_lowercase()) {
+            None => answer.response_code = ResponseCode::NXDomain,
+            Some(addresses) => {
+                let fitting = addresses.iter().filter(|address| holds(kind, address));
+                answer.answers = fitting
+                    .map(|address| address_record(name, UPSTREAM_TTL, *address))
+                    .collect();
+            }
+        }
+        if answer.answers.is_empty() {
+            let [primary, mailbox] =
+                ["a.root-servers.net.", "nstld.verisign-grs.com."].map(Name::from_ascii);
+            let data = SOA::new(primary?, mailbox?, 1, 1800, 900, 604_800, 86_400);
+            let root = Record::from_rdata(Name::root(), UPSTREAM_TTL, RData::SOA(data));
+            answer.authority = vec![root];
+        }
+        Ok(answer)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hickory_server::proto::rr::RecordType;
+use hickory_resolver::proto::rr::RecordType;
 
 use super::spec::Protocol;
 

@@ -1,60 +1,83 @@
-//! A response as the bytes of one datagram, cut to the size the client takes.
+//! A response as bytes, cut to the size that the client or the protocol takes.
 //!
-//! This module owns the encoding of UDP responses, done as CoreDNS does it: without compression if
-//! that fits, else compressed and cut after the last record that fits, and flagged as truncated as
-//! soon as any record is missing, glue included. hickory's encoder spends about thirty octets more
-//! (its first owner name does not point at the question), so that six pods would be truncated where
-//! a real cluster still answers in full. This module must never decide what the answer is.
-//!
-//! Responses over TCP are hickory's. It stops compressing after 120 names, so SRV answers with glue
-//! are whole up to 465 pods (`mysql` in `default`), where CoreDNS gets beyond 700. Neither carries
-//! 1000.
+//! This module owns the encoding, and what is left out of a response that is too large. Both are
+//! those of the servers it stands for, to the byte, because a client sees them: at how many pods
+//! an answer is truncated, and what of it is left. hickory's encoder would be of no use: it spends
+//! about thirty octets more, and stops compressing after 120 names. This module must never decide
+//! what the answer is.
 
 use std::collections::HashMap;
 
-use hickory_server::proto::ProtoError;
-use hickory_server::proto::op::{Edns, Metadata};
-use hickory_server::proto::rr::{Name, RData, Record, RecordType};
-use hickory_server::proto::serialize::binary::BinEncodable;
+use hickory_resolver::proto::ProtoError;
+use hickory_resolver::proto::op::{Edns, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::serialize::binary::BinEncodable;
 
 use super::answer::Answer;
+use super::options::Flavor;
+use super::request::Request;
+use super::spec::Protocol;
 
 const HEADER_LEN: usize = 12;
 const OPT_LEN: usize = 11;
 /// Pointers have fourteen bits.
 const MAX_POINTER: usize = 0x3fff;
+/// What the length in front of a message can say over TCP.
+const MAX_TCP: usize = 0xffff;
 
-/// Everything of a response but its records.
-#[derive(Debug)]
-pub(super) struct Envelope<'a> {
-    pub(super) metadata: &'a Metadata,
-    /// The question as it was asked.
-    pub(super) name: &'a Name,
-    /// The question section as it came in.
-    pub(super) question: &'a [u8],
-    /// The response's OPT record: there is one if the client sent one.
-    pub(super) edns: Option<&'a Edns>,
-    /// The largest datagram the client takes.
-    pub(super) limit: usize,
-}
+/// How many records of each section a response has.
+type Counts = [usize; 3];
 
-/// Encodes a response.
+/// Encodes the response to a request.
 ///
 /// # Errors
 ///
 /// Only if a record cannot be encoded at all.
-pub(super) fn encode(envelope: &Envelope<'_>, answer: &Answer) -> Result<Vec<u8>, ProtoError> {
-    let mut plain = Writer::new(envelope, false)?;
-    for record in answer.records() {
+pub(super) fn encode(
+    request: &Request,
+    protocol: Protocol,
+    answer: &Answer,
+    truncated: bool,
+) -> Result<Vec<u8>, ProtoError> {
+    let limit = match protocol {
+        Protocol::Udp => usize::from(request.max_payload()),
+        Protocol::Tcp => MAX_TCP,
+    };
+    let mut reply = match answer.flavor {
+        Flavor::CoreDns => coredns(request, limit, answer)?,
+        Flavor::KubeDns => kubedns(request, limit, protocol, answer)?,
+    };
+    reply.truncated |= truncated;
+    Ok(reply.finish(request))
+}
+
+/// CoreDNS: without compression if that fits; else compressed and cut after the last record that
+/// fits, and flagged as truncated as soon as any record is missing, glue included, over TCP too.
+fn coredns<'a>(
+    request: &'a Request,
+    limit: usize,
+    answer: &'a Answer,
+) -> Result<Reply<'a>, ProtoError> {
+    let edns = request.edns.as_ref();
+    let reserved = edns.map_or(0, |_| OPT_LEN);
+    let reply = |writer, counts: Counts| Reply {
+        writer,
+        counts,
+        truncated: counts != answer.counts(),
+        edns,
+        answer,
+        code: answer.response_code,
+    };
+    let mut plain = Writer::new(request, false);
+    for record in answer.sections().into_iter().flatten() {
         plain.record(record)?;
     }
-    let reserved = envelope.edns.map_or(0, |_| OPT_LEN);
-    if plain.bytes.len() + reserved <= envelope.limit {
-        return Ok(plain.finish(envelope, answer.counts(), false));
+    if plain.bytes.len() + reserved <= limit {
+        return Ok(reply(plain, answer.counts()));
     }
 
-    let budget = envelope.limit.saturating_sub(reserved);
-    let mut packed = Writer::new(envelope, true)?;
+    let budget = limit.saturating_sub(reserved);
+    let mut packed = Writer::new(request, true);
     let mut kept = [0; 3];
     let mut full = false;
     for (section, kept) in answer.sections().into_iter().zip(&mut kept) {
@@ -73,30 +96,156 @@ pub(super) fn encode(envelope: &Envelope<'_>, answer: &Answer) -> Result<Vec<u8>
             *kept += 1;
         }
     }
-    let truncated = kept != answer.counts();
-    Ok(packed.finish(envelope, kept, truncated))
+    Ok(reply(packed, kept))
+}
+
+/// kube-dns: always compressed, without an OPT record. What is too large loses all of its glue, of
+/// which the response says nothing; if that is not enough, it is cut and flagged over UDP, and a
+/// failure over TCP.
+fn kubedns<'a>(
+    request: &'a Request,
+    limit: usize,
+    protocol: Protocol,
+    answer: &'a Answer,
+) -> Result<Reply<'a>, ProtoError> {
+    let mut writer = Writer::new(request, true);
+    let [answers, authority, additional] = answer.sections();
+    // The length with so many answers.
+    let mut lengths = vec![writer.bytes.len()];
+    for record in answers {
+        writer.record(record)?;
+        lengths.push(writer.bytes.len());
+    }
+    for record in authority {
+        writer.record(record)?;
+    }
+    let without_glue = writer.bytes.len();
+    for record in additional {
+        writer.record(record)?;
+    }
+    let mut reply = Reply {
+        counts: answer.counts(),
+        truncated: false,
+        edns: None,
+        answer,
+        code: answer.response_code,
+        writer,
+    };
+    if reply.writer.bytes.len() < limit {
+        return Ok(reply);
+    }
+    reply.counts[2] = 0;
+    reply.writer.bytes.truncate(without_glue);
+    if without_glue < limit {
+        return Ok(reply);
+    }
+    let kept = match protocol {
+        Protocol::Tcp => {
+            reply.code = ResponseCode::ServFail;
+            0
+        }
+        Protocol::Udp => {
+            reply.truncated = true;
+            largest_prefix(&lengths, limit)
+        }
+    };
+    reply.counts = [kept, 0, 0];
+    let length = lengths.get(kept).copied().unwrap_or(HEADER_LEN);
+    reply.writer.bytes.truncate(length);
+    Ok(reply)
+}
+
+/// The number of answers that kube-dns keeps. Its search is not quite a binary one, and gives one
+/// away in the end.
+fn largest_prefix(lengths: &[usize], limit: usize) -> usize {
+    let (mut min, mut max) = (0, lengths.len().saturating_sub(1));
+    while min != max {
+        let middle = (min + max) / 2;
+        match lengths.get(middle) {
+            Some(length) if *length < limit => min += 1,
+            _ => max = middle,
+        }
+    }
+    if max > 1 { max - 1 } else { max }
+}
+
+/// A response but for its header and OPT record.
+#[derive(Debug)]
+struct Reply<'a> {
+    writer: Writer,
+    counts: Counts,
+    truncated: bool,
+    edns: Option<&'a Edns>,
+    answer: &'a Answer,
+    code: ResponseCode,
 }
 
 #[derive(Debug)]
 struct Writer {
     bytes: Vec<u8>,
-    /// Where each name and each of its parents was written first. None: do not compress.
-    names: Option<HashMap<Vec<Vec<u8>>, u16>>,
+    /// Where each name and each of its parents was written first, by its uncompressed bytes. None:
+    /// do not compress.
+    names: Option<HashMap<Vec<u8>, u16>>,
+}
+
+// === impl Reply ===
+
+impl Reply<'_> {
+    /// Adds the OPT record and fills in the header.
+    fn finish(self, request: &Request) -> Vec<u8> {
+        let Self {
+            mut writer, answer, ..
+        } = self;
+        let [answers, authority, mut additional] = self.counts;
+        if let Some(edns) = self.edns {
+            writer.bytes.push(0);
+            writer.u16(RecordType::OPT.into());
+            writer.u16(edns.max_payload());
+            writer.u32(u32::from(edns.flags().dnssec_ok) << 15);
+            writer.u16(0);
+            additional += 1;
+        }
+
+        let flag = |set: bool, bit: u16| u16::from(set) << bit;
+        let wish = request.metadata.recursion_desired && answer.repeats_recursion_desired;
+        let flags = flag(true, 15)
+            | flag(answer.authoritative, 10)
+            | flag(self.truncated, 9)
+            | flag(wish, 8)
+            | flag(answer.recursion_available, 7)
+            | flag(request.metadata.checking_disabled, 4)
+            | u16::from(self.code.low());
+        // Each record has eleven octets at least, so that no section outgrows its count.
+        let [answers, authority, additional] =
+            [answers, authority, additional].map(|count| u16::try_from(count).unwrap_or(u16::MAX));
+        let header = [
+            request.metadata.id,
+            flags,
+            1,
+            answers,
+            authority,
+            additional,
+        ];
+        for (field, value) in writer.bytes.chunks_exact_mut(2).zip(header) {
+            field.copy_from_slice(&value.to_be_bytes());
+        }
+        writer.bytes
+    }
 }
 
 // === impl Writer ===
 
 impl Writer {
-    fn new(envelope: &Envelope<'_>, compress: bool) -> Result<Self, ProtoError> {
+    fn new(request: &Request, compress: bool) -> Self {
         let mut writer = Self {
             bytes: vec![0; HEADER_LEN],
             names: compress.then(HashMap::new),
         };
         // For its entries in the table; the bytes are the client's own.
-        writer.name(envelope.name, false);
+        writer.name(request.query.name(), false);
         writer.bytes.truncate(HEADER_LEN);
-        writer.bytes.extend_from_slice(envelope.question);
-        Ok(writer)
+        writer.bytes.extend_from_slice(&request.question);
+        writer
     }
 
     fn record(&mut self, record: &Record) -> Result<(), ProtoError> {
@@ -107,6 +256,17 @@ impl Writer {
         let length_at = self.bytes.len();
         self.u16(0);
         match &record.data {
+            RData::CNAME(alias) => self.name(&alias.0, true),
+            RData::PTR(pointer) => self.name(&pointer.0, true),
+            RData::SOA(soa) => {
+                self.name(&soa.mname, true);
+                self.name(&soa.rname, true);
+                self.u32(soa.serial);
+                for value in [soa.refresh, soa.retry, soa.expire] {
+                    self.bytes.extend_from_slice(&value.to_be_bytes());
+                }
+                self.u32(soa.minimum);
+            }
             // Names in SRV data are written in full, but may be pointed at.
             RData::SRV(srv) => {
                 self.u16(srv.priority);
@@ -123,18 +283,26 @@ impl Writer {
     }
 
     fn name(&mut self, name: &Name, may_point: bool) {
-        let labels: Vec<Vec<u8>> = name.iter().map(<[u8]>::to_vec).collect();
-        for (index, label) in labels.iter().enumerate() {
-            let here = self.bytes.len();
-            if let Some(names) = &mut self.names {
-                let rest = &labels[index..];
+        let start = self.bytes.len();
+        let mut whole = Vec::with_capacity(name.len() + 1);
+        let mut labels = Vec::new();
+        for label in name.iter() {
+            labels.push(whole.len());
+            // A `Name` has no label of more than 63 octets.
+            whole.push(label.len() as u8);
+            whole.extend_from_slice(label);
+        }
+        whole.push(0);
+        if let Some(names) = &mut self.names {
+            for label in labels {
+                let (rest, here) = (&whole[label..], start + label);
                 match names.get(rest) {
                     Some(at) if may_point => {
-                        let pointer = 0xc000 | at;
-                        self.u16(pointer);
+                        self.bytes.extend_from_slice(&whole[..label]);
+                        self.bytes.extend_from_slice(&(0xc000 | at).to_be_bytes());
                         return;
                     }
-                    Some(_) => {}
+                    Some(_) => break,
                     None if here <= MAX_POINTER => {
                         // Fits: it is at most fourteen bits.
                         names.insert(rest.to_vec(), here as u16);
@@ -142,11 +310,8 @@ impl Writer {
                     None => {}
                 }
             }
-            // A `Name` has no label of more than 63 octets.
-            self.bytes.push(label.len() as u8);
-            self.bytes.extend_from_slice(label);
         }
-        self.bytes.push(0);
+        self.bytes.extend_from_slice(&whole);
     }
 
     fn u16(&mut self, value: u16) {
@@ -155,35 +320,6 @@ impl Writer {
 
     fn u32(&mut self, value: u32) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
-    }
-
-    /// Adds the OPT record and fills in the header.
-    fn finish(mut self, envelope: &Envelope<'_>, counts: [u16; 3], truncated: bool) -> Vec<u8> {
-        let [answers, authority, mut additional] = counts;
-        if let Some(edns) = envelope.edns {
-            self.bytes.push(0);
-            self.u16(RecordType::OPT.into());
-            self.u16(edns.max_payload());
-            let dnssec_ok = u32::from(edns.flags().dnssec_ok) << 15;
-            self.u32(u32::from(edns.version()) << 16 | dnssec_ok);
-            self.u16(0);
-            additional += 1;
-        }
-
-        let metadata = envelope.metadata;
-        let flag = |set: bool, bit: u16| u16::from(set) << bit;
-        let flags = flag(true, 15)
-            | u16::from(u8::from(metadata.op_code)) << 11
-            | flag(metadata.authoritative, 10)
-            | flag(metadata.truncation || truncated, 9)
-            | flag(metadata.recursion_desired, 8)
-            | flag(metadata.checking_disabled, 4)
-            | u16::from(metadata.response_code.low());
-        let header = [metadata.id, flags, 1, answers, authority, additional];
-        for (field, value) in self.bytes.chunks_exact_mut(2).zip(header) {
-            field.copy_from_slice(&value.to_be_bytes());
-        }
-        self.bytes
     }
 }
 
@@ -194,14 +330,8 @@ impl Answer {
         [&self.answers, &self.authority, &self.additional]
     }
 
-    fn records(&self) -> impl Iterator<Item = &Record> {
-        self.sections().into_iter().flatten()
-    }
-
-    /// Saturating: more records than that are cut anyway.
-    fn counts(&self) -> [u16; 3] {
-        self.sections()
-            .map(|section| u16::try_from(section.len()).unwrap_or(u16::MAX))
+    fn counts(&self) -> Counts {
+        self.sections().map(<[_]>::len)
     }
 }
 

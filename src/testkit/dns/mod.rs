@@ -1,15 +1,17 @@
 //! Cluster DNS for a cluster that does not exist.
 //!
-//! [`ClusterDns`] is a DNS server in this process. It answers over UDP and TCP as CoreDNS answers
-//! for the headless Services that a test describes, down to weights, glue, truncation and the
-//! difference between NXDOMAIN and NODATA; and it fails on request. Addresses in a description
+//! [`ClusterDns`] is a DNS server in this process. It answers over UDP and TCP as CoreDNS or
+//! kube-dns answers for the Services that a test describes, down to weights, glue, truncation and
+//! the difference between NXDOMAIN and NODATA; and it fails on request. Addresses in a description
 //! need not exist: nothing in here connects to them.
 //!
 //! This module owns the face of the server. It must never be lenient where a real cluster is not:
-//! a client that works against it has to work in production.
+//! a client that works against it has to work in production. So answers come in another order
+//! each time wherever they do so in a cluster: from several EndpointSlices (two address families
+//! are two), behind `loadbalance`, from kube-dns.
 //!
-//! Left out, for now: Services with a cluster IP, `ExternalName`, reverse names, and the `cache`
-//! and `autopath` plugins.
+//! Left out: names of pods (`10-244-1-5.default.pod`), zone-aware names, and the options
+//! `serve_stale`, `prefetch` and `disable` of the `cache` plugin.
 //!
 //! # Examples
 //!
@@ -33,9 +35,13 @@
 //! ```
 
 mod answer;
+mod cache;
 mod fault;
 mod message;
+mod options;
+mod request;
 mod server;
+mod settings;
 mod spec;
 mod state;
 
@@ -43,17 +49,17 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use self::fault::{Fault, FaultScope, RecordKind};
-pub use self::spec::{PodSpec, Protocol, Readiness, ServicePort, ServiceSpec};
+pub use self::options::{Autopath, Flavor, ReverseZones, Upstream};
+pub use self::spec::{PodSpec, Protocol, Readiness, ServiceKind, ServicePort, ServiceSpec};
 pub use self::state::Query;
 
 use self::server::Running;
 use self::spec::Cluster;
 use self::state::{Shared, View};
 
-/// A DNS server that answers as CoreDNS does for the zone `cluster.local.`.
+/// A DNS server that answers as CoreDNS or kube-dns does for the zone `cluster.local.`.
 ///
 /// All changes take effect with the next query. Dropping the server stops it: its tasks are
 /// aborted, and its sockets are closed as soon as the runtime has run once more. Use
@@ -68,7 +74,8 @@ pub struct ClusterDns {
 impl ClusterDns {
     /// Starts a server on a free port of 127.0.0.1, for UDP and TCP.
     ///
-    /// It knows the namespace `default` and no Services.
+    /// It is a CoreDNS that knows the namespace `default`, no Services, and nothing of the world
+    /// outside of the cluster.
     ///
     /// # Errors
     ///
@@ -185,17 +192,6 @@ impl ClusterDns {
         self.update_pods(namespace, service, hostname, |pod| {
             pod.readiness = readiness;
         })
-    }
-
-    /// Sets the TTL of all records, in whole seconds: the `ttl` option, 5 s by default and 30 s
-    /// with kubeadm. That of a negative answer is 300 s at most.
-    pub fn set_ttl(&self, ttl: Duration) {
-        self.change(|cluster| cluster.ttl = ttl);
-    }
-
-    /// Sets the `endpoint_pod_names` option: whether pods without a hostname are called by name.
-    pub fn set_endpoint_pod_names(&self, endpoint_pod_names: bool) {
-        self.change(|cluster| cluster.endpoint_pod_names = endpoint_pod_names);
     }
 
     // --- Old answers ---

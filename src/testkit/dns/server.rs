@@ -2,50 +2,46 @@
 //!
 //! This module owns the two sockets and the way of a query from them and back. It must never look
 //! at the description: what becomes of a query is decided by [`super::state`].
+//!
+//! All of it is one task, so that there is one thing to end and nothing can outlive it. Whoever is
+//! slow (a delayed answer, a client that does not read) is one future among others in there.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use hickory_server::Server;
-use hickory_server::net::NetError;
-use hickory_server::net::runtime::Time;
-use hickory_server::net::xfer;
-use hickory_server::proto::op::{Edns, Header, HeaderCounts, LowerQuery, Metadata, ResponseCode};
-use hickory_server::proto::rr::DNSClass;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponseBuilder;
-use tokio::net::{TcpListener, UdpSocket};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use hickory_resolver::proto::rr::DNSClass;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::message::{Envelope, encode};
+use super::message::encode;
+use super::request::{Received, Request, read};
 use super::spec::Protocol;
-use super::state::{Outcome, Shared};
+use super::state::{Outcome, Question, Shared};
 
 /// Ports tried before giving up; one that is free for TCP is rarely taken for UDP.
 const PORT_ATTEMPTS: usize = 32;
-/// No test keeps a connection open for that long without asking anything.
-const TCP_IDLE: Duration = Duration::from_secs(3600);
-/// Responses waiting for one TCP client; the server answers one query at a time.
-const TCP_RESPONSES: usize = 32;
-
-/// Answers queries for as long as [`Running`] exists: an aborted task may linger until the runtime
-/// gets to it, and must neither answer nor hold a socket then.
-struct Handler(Weak<Live>);
-
-struct Live {
-    shared: Arc<Shared>,
-    /// The server's own UDP socket again: see [`super::message`] for why hickory does not encode.
-    udp: UdpSocket,
-}
+/// How long a TCP client may keep silent between queries. This one and the next two are CoreDNS'.
+const TCP_IDLE: Duration = Duration::from_secs(10);
+/// How long a TCP client may take over a query it has begun.
+const TCP_READ: Duration = Duration::from_secs(3);
+/// How long a TCP client may take to read an answer.
+const TCP_WRITE: Duration = Duration::from_secs(5);
+/// After an error that may last, such as no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// No datagram is larger.
+const MAX_DATAGRAM: usize = 0xffff;
 
 /// The running server. Dropping it stops it.
 pub(super) struct Running {
-    server: Server<Handler>,
-    /// The only lasting reference; never read, but its end is the end of all answers.
-    _live: Arc<Live>,
+    task: JoinHandle<()>,
     pub(super) address: SocketAddr,
 }
 
@@ -53,25 +49,16 @@ pub(super) struct Running {
 pub(super) async fn start(shared: Arc<Shared>) -> io::Result<Running> {
     let (listener, socket) = bind().await?;
     let address = listener.local_addr()?;
-    socket.set_nonblocking(true)?;
-    let udp = UdpSocket::from_std(socket.try_clone()?)?;
-    let live = Arc::new(Live { shared, udp });
-    let mut server = Server::new(Handler(Arc::downgrade(&live)));
-    server.register_socket(UdpSocket::from_std(socket)?);
-    server.register_listener(listener, TCP_IDLE, TCP_RESPONSES);
-    Ok(Running {
-        server,
-        _live: live,
-        address,
-    })
+    let task = tokio::spawn(serve(shared, listener, socket));
+    Ok(Running { task, address })
 }
 
 /// Takes a port that is free for both protocols: clients fall back from one to the other.
-async fn bind() -> io::Result<(TcpListener, std::net::UdpSocket)> {
+async fn bind() -> io::Result<(TcpListener, UdpSocket)> {
     let mut attempt = 1;
     loop {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        match std::net::UdpSocket::bind(listener.local_addr()?) {
+        match UdpSocket::bind(listener.local_addr()?).await {
             Ok(socket) => return Ok((listener, socket)),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < PORT_ATTEMPTS => {
                 attempt += 1;
@@ -81,134 +68,123 @@ async fn bind() -> io::Result<(TcpListener, std::net::UdpSocket)> {
     }
 }
 
-/// The OPT record of a response: the client's own size and flag back, as CoreDNS does.
-fn response_edns(request: &Request) -> Option<Edns> {
-    let asked = request.edns.as_ref()?;
-    let mut edns = Edns::new();
-    edns.set_max_payload(request.max_payload())
-        .set_dnssec_ok(asked.flags().dnssec_ok);
-    Some(edns)
-}
-
-/// Sends an answer over the protocol it was asked for by.
-async fn reply<R: ResponseHandler>(
-    live: &Live,
-    request: &Request,
-    query: &LowerQuery,
-    metadata: &Metadata,
-    answer: &Answer,
-    mut responses: R,
-) -> Result<(), NetError> {
-    let edns = response_edns(request);
-    if request.protocol() == xfer::Protocol::Udp {
-        let envelope = Envelope {
-            metadata,
-            name: query.original().name(),
-            question: request.queries.as_bytes(),
-            edns: edns.as_ref(),
-            limit: usize::from(request.max_payload()),
-        };
-        let datagram = encode(&envelope, answer)?;
-        live.udp.send_to(&datagram, request.src()).await?;
-        return Ok(());
-    }
-    let mut builder = MessageResponseBuilder::from_message_request(request);
-    if let Some(edns) = &edns {
-        builder.edns(edns);
-    }
-    let response = builder.build(
-        *metadata,
-        &answer.answers,
-        &answer.authority,
-        &[],
-        &answer.additional,
-    );
-    responses.send_response(response).await?;
-    Ok(())
-}
-
-// === impl Handler ===
-
-impl Handler {
-    /// Answers a request, or not; `metadata` becomes the header of what was sent.
-    async fn serve<R: ResponseHandler>(
-        &self,
-        request: &Request,
-        metadata: &mut Metadata,
-        mut responses: R,
-    ) -> Result<(), NetError> {
-        let Some(live) = self.0.upgrade() else {
-            return Ok(());
-        };
-        let query = match request.request_info() {
-            Ok(info) => info.query,
-            // CoreDNS fails a message that does not ask exactly one question.
-            Err(_) => {
-                metadata.response_code = ResponseCode::ServFail;
-                let builder = MessageResponseBuilder::from_message_request(request);
-                let response = builder.build_no_records(*metadata);
-                return responses.send_response(response).await.map(drop);
+async fn serve(shared: Arc<Shared>, listener: TcpListener, socket: UdpSocket) {
+    let (shared, socket) = (&*shared, &socket);
+    let mut work: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+    let mut datagram = vec![0; MAX_DATAGRAM];
+    loop {
+        tokio::select! {
+            received = socket.recv_from(&mut datagram) => {
+                // An error is about a datagram sent before, if about anything.
+                if let Ok((length, client)) = received {
+                    let reply = decide(shared, &datagram[..length], Protocol::Udp);
+                    work.push(Box::pin(send_datagram(socket, client, reply)));
+                }
             }
-        };
-        // It serves the Internet class only.
-        if query.query_class() != DNSClass::IN {
-            metadata.response_code = ResponseCode::Refused;
-            return reply(
-                &live,
-                request,
-                query,
-                metadata,
-                &Answer::refused(),
-                responses,
-            )
-            .await;
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => work.push(Box::pin(converse(shared, stream))),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Some(()) = work.next() => {}
         }
-        let protocol = match request.protocol() {
-            xfer::Protocol::Udp => Protocol::Udp,
-            _ => Protocol::Tcp,
-        };
-        let asked = query.original().name();
-        let outcome = live.shared.ask(asked, query.query_type(), protocol);
-        drop(live);
+    }
+}
 
-        let Outcome::Reply {
+/// Bytes to send back, and when. They are worked out when the query arrives.
+struct Reply {
+    bytes: Vec<u8>,
+    after: Option<Duration>,
+}
+
+/// Decides what goes back for some bytes, if anything does.
+fn decide(shared: &Shared, bytes: &[u8], protocol: Protocol) -> Option<Reply> {
+    let request = match read(bytes) {
+        Received::Request(request) => request,
+        Received::Rejected(bytes) => return Some(Reply { bytes, after: None }),
+        Received::Ignored => return None,
+    };
+    let outcome = match request.query.query_class() {
+        DNSClass::IN => shared.ask(&Question {
+            name: request.query.name(),
+            kind: request.query.query_type(),
+            dnssec_ok: request.dnssec_ok(),
+            protocol,
+        }),
+        // They serve the Internet class only.
+        _ => Outcome::reply(Answer::refused()),
+    };
+    match outcome {
+        Outcome::Silence => None,
+        Outcome::Reply {
             answer,
             truncated,
             after,
-        } = outcome
-        else {
-            return Ok(());
-        };
-        if let Some(delay) = after {
-            tokio::time::sleep(delay).await;
-        }
-        metadata.response_code = answer.response_code;
-        metadata.authoritative = answer.authoritative;
-        metadata.truncation = truncated;
-        match self.0.upgrade() {
-            Some(live) => reply(&live, request, query, metadata, &answer, responses).await,
-            None => Ok(()),
+        } => {
+            let bytes = bytes_of(&request, protocol, &answer, truncated)?;
+            Some(Reply { bytes, after })
         }
     }
 }
 
-#[async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(
-        &self,
-        request: &Request,
-        responses: R,
-    ) -> ResponseInfo {
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        if let Err(error) = self.serve(request, &mut metadata, responses).await {
-            // The client went away; it is the test's to notice what it did not get.
-            tracing::debug!(%error, "response not sent");
-        }
-        ResponseInfo::from(Header {
-            metadata,
-            counts: HeaderCounts::default(),
-        })
+fn bytes_of(
+    request: &Request,
+    protocol: Protocol,
+    answer: &Answer,
+    truncated: bool,
+) -> Option<Vec<u8>> {
+    encode(request, protocol, answer, truncated)
+        .inspect_err(|error| tracing::debug!(%error, "response not encoded"))
+        .ok()
+}
+
+async fn send_datagram(socket: &UdpSocket, client: SocketAddr, reply: Option<Reply>) {
+    let Some(Reply { bytes, after }) = reply else {
+        return;
+    };
+    if let Some(delay) = after {
+        tokio::time::sleep(delay).await;
     }
+    // The client went away; it is the test's to notice what it did not get.
+    if let Err(error) = socket.send_to(&bytes, client).await {
+        tracing::debug!(%error, "response not sent");
+    }
+}
+
+/// Answers the queries of one TCP client, one after the other, until it closes or misbehaves.
+async fn converse(shared: &Shared, mut stream: TcpStream) {
+    let ended = loop {
+        match exchange(shared, &mut stream).await {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "client cut off");
+    }
+}
+
+/// Answers one query. `false`: the client has closed, or kept silent for too long.
+async fn exchange(shared: &Shared, stream: &mut TcpStream) -> io::Result<bool> {
+    let length = match timeout(TCP_IDLE, stream.read_u16()).await {
+        Ok(Ok(length)) => length,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        Ok(Err(error)) => return Err(error),
+        Err(_) => return Ok(false),
+    };
+    let mut query = vec![0; usize::from(length)];
+    timeout(TCP_READ, stream.read_exact(&mut query)).await??;
+    let Some(Reply { bytes, after }) = decide(shared, &query, Protocol::Tcp) else {
+        return Ok(true);
+    };
+    if let Some(delay) = after {
+        tokio::time::sleep(delay).await;
+    }
+    let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
+    // In one write: the second of two would wait for a delayed acknowledgement.
+    let message = [&length.to_be_bytes(), bytes.as_slice()].concat();
+    timeout(TCP_WRITE, stream.write_all(&message)).await??;
+    Ok(true)
 }
 
 // === impl Running ===
@@ -216,9 +192,16 @@ impl RequestHandler for Handler {
 impl Running {
     /// Stops the server and waits until its sockets are closed.
     pub(super) async fn stop(mut self) -> io::Result<()> {
-        self.server
-            .shutdown_gracefully()
-            .await
-            .map_err(io::Error::other)
+        self.task.abort();
+        match (&mut self.task).await {
+            Err(error) if error.is_panic() => Err(io::Error::other(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

@@ -1,15 +1,12 @@
-//! The description of a cluster: which headless Services there are, and which pods stand behind
-//! them.
+//! The description of a cluster: which Services there are, and which pods stand behind them.
 //!
 //! This module owns plain data in the words of the Kubernetes API. It must never know how DNS
 //! presents that data: names, weights and response codes are decided in [`super::answer`] alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Duration;
 
-/// TTL of the CoreDNS `kubernetes` plugin when its `ttl` option is not set.
-const DEFAULT_TTL: Duration = Duration::from_secs(5);
+use super::options::Options;
 
 /// A transport protocol: of a query, or of a Service port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +63,21 @@ pub struct ServicePort {
     pub protocol: Protocol,
 }
 
-/// A headless Service and the pods it selects.
+/// What stands behind the name of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServiceKind {
+    /// `clusterIP: None`: the pods themselves.
+    #[default]
+    Headless,
+    /// Virtual addresses, one of each family at most. The pods still have names of their own, made
+    /// of their hostname or address.
+    ClusterIp(Vec<IpAddr>),
+    /// `type: ExternalName`: an alias of this name. It has no pods and no ports.
+    ExternalName(String),
+}
+
+/// A Service and the pods it selects.
 ///
 /// # Examples
 ///
@@ -86,12 +97,19 @@ pub struct ServiceSpec {
     pub namespace: String,
     /// Name of the Service.
     pub name: String,
+    /// What stands behind the name; headless unless changed.
+    pub kind: ServiceKind,
     /// Ports; none is legal, and leaves the Service without SRV records.
     pub ports: Vec<ServicePort>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready_addresses: bool,
     /// The pods, in the order of the EndpointSlice.
     pub pods: Vec<PodSpec>,
+    /// The most pods in one EndpointSlice; all of them in one unless set.
+    ///
+    /// The control plane makes slices of 100. Answers have the slices in another order each time,
+    /// and each address family is in slices of its own.
+    pub slice_size: Option<usize>,
 }
 
 /// Everything cluster DNS knows: what the API server told it, and its own options.
@@ -100,9 +118,7 @@ pub(super) struct Cluster {
     /// Namespaces that exist. A namespace outlives its Services, which is why it is not derived.
     pub(super) namespaces: BTreeSet<String>,
     pub(super) services: BTreeMap<(String, String), ServiceSpec>,
-    pub(super) ttl: Duration,
-    /// The plugin's `endpoint_pod_names` option.
-    pub(super) endpoint_pod_names: bool,
+    pub(super) options: Options,
     /// Serial of the zone's SOA record; moves with every change.
     pub(super) serial: u32,
 }
@@ -167,15 +183,45 @@ impl PodSpec {
 
 impl ServiceSpec {
     /// A headless Service without ports and pods.
+    ///
+    /// See [`ServiceSpec::cluster_ip`] and [`ServiceSpec::external_name`] for the other kinds.
     #[must_use]
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
+            kind: ServiceKind::Headless,
             ports: Vec::new(),
             publish_not_ready_addresses: false,
             pods: Vec::new(),
+            slice_size: None,
         }
+    }
+
+    /// Gives the Service a virtual address; a second one is that of the other address family.
+    #[must_use]
+    pub fn cluster_ip(mut self, address: impl Into<IpAddr>) -> Self {
+        match &mut self.kind {
+            ServiceKind::ClusterIp(addresses) => addresses.push(address.into()),
+            ServiceKind::Headless | ServiceKind::ExternalName(_) => {
+                self.kind = ServiceKind::ClusterIp(vec![address.into()]);
+            }
+        }
+        self
+    }
+
+    /// Makes the Service an alias of a name, inside the cluster or outside.
+    #[must_use]
+    pub fn external_name(mut self, name: impl Into<String>) -> Self {
+        self.kind = ServiceKind::ExternalName(name.into());
+        self
+    }
+
+    /// Sets [`ServiceSpec::slice_size`].
+    #[must_use]
+    pub fn slice_size(mut self, pods: usize) -> Self {
+        self.slice_size = Some(pods.max(1));
+        self
     }
 
     /// Adds a TCP port without a name.
@@ -230,10 +276,14 @@ impl ServiceSpec {
 
     /// The pods whose `ready` condition, as the control plane writes it, is not false.
     pub(super) fn published_pods(&self) -> impl Iterator<Item = &PodSpec> {
-        self.pods.iter().filter(|pod| match pod.readiness {
+        self.pods.iter().filter(|pod| self.publishes(pod))
+    }
+
+    pub(super) fn publishes(&self, pod: &PodSpec) -> bool {
+        match pod.readiness {
             Readiness::Ready | Readiness::Unknown => true,
             Readiness::NotReady | Readiness::Terminating => self.publish_not_ready_addresses,
-        })
+        }
     }
 }
 
@@ -245,8 +295,7 @@ impl Cluster {
         Self {
             namespaces: BTreeSet::from(["default".to_owned()]),
             services: BTreeMap::new(),
-            ttl: DEFAULT_TTL,
-            endpoint_pod_names: false,
+            options: Options::new(),
             serial: 1,
         }
     }
@@ -262,7 +311,8 @@ impl Cluster {
         Self {
             namespaces: self.namespaces.clone(),
             services: BTreeMap::new(),
-            ..*self
+            options: self.options.clone(),
+            serial: self.serial,
         }
     }
 }

@@ -7,12 +7,15 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hickory_server::proto::op::ResponseCode;
-use hickory_server::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::answer::{Answer, answer};
+use super::answer::{Answer, answer, load_balance};
+use super::cache::Cache;
 use super::fault::{Fault, FaultScope};
+use super::options::Flavor;
 use super::spec::{Cluster, Protocol};
 
 /// A query as the server received it.
@@ -39,6 +42,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) cluster: Cluster,
     pub(super) view: View,
+    pub(super) cache: Option<Cache>,
+    pub(super) clock: Clock,
     /// The first one in scope strikes.
     pub(super) faults: Vec<(Fault, FaultScope)>,
     queries: Vec<Query>,
@@ -55,6 +60,22 @@ pub(super) enum View {
         frozen: Cluster,
         frozen_is_next: bool,
     },
+}
+
+/// The time by which the cache ages.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    stopped_at: Option<Instant>,
+    ahead: Duration,
+}
+
+/// A query as the wire side reads it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) name: &'a Name,
+    pub(super) kind: RecordType,
+    pub(super) dnssec_ok: bool,
+    pub(super) protocol: Protocol,
 }
 
 /// What becomes of a query.
@@ -77,6 +98,8 @@ impl Shared {
             state: Mutex::new(State {
                 cluster: Cluster::new(),
                 view: View::Current,
+                cache: None,
+                clock: Clock::default(),
                 faults: Vec::new(),
                 queries: Vec::new(),
             }),
@@ -90,14 +113,14 @@ impl Shared {
     }
 
     /// Logs a query and decides what becomes of it.
-    pub(super) fn ask(&self, name: &Name, kind: RecordType, protocol: Protocol) -> Outcome {
+    pub(super) fn ask(&self, question: &Question<'_>) -> Outcome {
         let mut state = self.state();
-        let spelled = name.to_ascii();
-        let outcome = state.decide(name, &spelled, kind, protocol);
+        let spelled = question.name.to_ascii();
+        let outcome = state.decide(question, &spelled);
         state.queries.push(Query {
             name: spelled,
-            kind: kind.to_string(),
-            protocol,
+            kind: question.kind.to_string(),
+            protocol: question.protocol,
         });
         self.asked.send_replace(state.queries.len());
         outcome
@@ -131,13 +154,8 @@ impl Shared {
 // === impl State ===
 
 impl State {
-    fn decide(
-        &mut self,
-        name: &Name,
-        spelled: &str,
-        kind: RecordType,
-        protocol: Protocol,
-    ) -> Outcome {
+    fn decide(&mut self, question: &Question<'_>, spelled: &str) -> Outcome {
+        let (kind, protocol) = (question.kind, question.protocol);
         let fault = self
             .faults
             .iter_mut()
@@ -154,18 +172,20 @@ impl State {
                 if show_frozen { frozen } else { &self.cluster }
             }
         };
+        let (cache, now) = (&mut self.cache, self.clock.now());
         match fault {
-            None => Outcome::reply(answer(cluster, name, kind)),
+            None => Outcome::reply(ask(cluster, cache, question, now)),
             Some(Fault::ServFail) => Outcome::reply(Answer::server_failure(cluster)),
             Some(Fault::Refused) => Outcome::reply(Answer::refused()),
             Some(Fault::Drop) => Outcome::Silence,
             Some(Fault::Delay(delay)) => Outcome::Reply {
-                answer: answer(cluster, name, kind),
+                answer: ask(cluster, cache, question, now),
                 truncated: false,
                 after: Some(delay),
             },
             Some(Fault::NxDomain) => {
-                Outcome::reply(answer(&cluster.without_services(), name, kind))
+                let empty = cluster.without_services();
+                Outcome::reply(ask(&empty, &mut None, question, now))
             }
             Some(Fault::Truncated) => Outcome::Reply {
                 answer: Answer::bare(ResponseCode::NoError),
@@ -185,10 +205,51 @@ impl State {
     }
 }
 
+/// Asks the server: its cache, where there is one, then the cluster; then shuffles.
+fn ask(
+    cluster: &Cluster,
+    cache: &mut Option<Cache>,
+    question: &Question<'_>,
+    now: Instant,
+) -> Answer {
+    let (name, kind) = (question.name, question.kind);
+    let chance = &mut rand::rng();
+    if cluster.options.flavor == Flavor::KubeDns {
+        return answer(cluster, name, kind, chance);
+    }
+    let mut answer = match cache {
+        None => answer(cluster, name, kind, chance),
+        Some(cache) => cache.answer((name, kind, question.dnssec_ok), now, || {
+            answer(cluster, name, kind, chance)
+        }),
+    };
+    // Above the cache, so that what comes from there is shuffled anew.
+    if cluster.options.load_balance {
+        load_balance(&mut answer, chance);
+    }
+    answer
+}
+
+// === impl Clock ===
+
+impl Clock {
+    fn now(&self) -> Instant {
+        self.stopped_at.unwrap_or_else(Instant::now) + self.ahead
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stopped_at.get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn advance(&mut self, by: Duration) {
+        self.ahead += by;
+    }
+}
+
 // === impl Outcome ===
 
 impl Outcome {
-    fn reply(answer: Answer) -> Self {
+    pub(super) fn reply(answer: Answer) -> Self {
         Self::Reply {
             answer,
             truncated: false,

@@ -1,110 +1,122 @@
-//! The golden table, row by row: what a real CoreDNS 1.14.7 answered.
-//!
-//! In names and records, `~` stands for `.default.svc.cluster.local.`.
+//! What no packet can show: chance. The answers themselves are compared in `tests/cluster_dns`.
 
-mod names;
-mod pods;
+use std::collections::HashSet;
 
-use std::net::IpAddr;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 
+use super::super::spec::{PodSpec, ServiceSpec};
 use super::*;
 
-const SUFFIX: &str = ".default.svc.cluster.local.";
-const SOA: &[&str] =
-    &["cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5"];
-const NONE: &[&str] = &[];
+const MYSQL: &str = "mysql.default.svc.cluster.local.";
 
-/// One row: number in the table, question, response code, answer, authority, additional.
-type Row<'a> = (
-    u8,
-    &'a str,
-    &'a str,
-    &'a [&'a str],
-    &'a [&'a str],
-    &'a [&'a str],
-);
-
-fn ip(address: &str) -> IpAddr {
-    address.parse().unwrap()
-}
-
-fn cluster(services: impl IntoIterator<Item = ServiceSpec>) -> Cluster {
+fn cluster(slice_size: Option<usize>) -> Cluster {
+    let pods = (0..6).map(|i| PodSpec::ready(format!("mysql-{i}"), [10, 244, 1, i]));
+    let mut mysql = ServiceSpec::new("default", "mysql")
+        .unnamed_port(3306)
+        .with_pods(pods);
+    mysql.slice_size = slice_size;
     let mut cluster = Cluster::new();
-    for service in services {
-        cluster.insert(service);
-    }
+    cluster.insert(mysql);
     cluster
 }
 
-fn three_pods() -> [PodSpec; 3] {
-    [
-        PodSpec::ready("mysql-0", ip("10.244.1.5")),
-        PodSpec::ready("mysql-1", ip("10.244.2.6")),
-        PodSpec::ready("mysql-2", ip("10.244.3.7")),
-    ]
-}
-
-/// `mysql` of the table, with the readiness of its pods changed by `change`.
-fn mysql(change: impl FnOnce([PodSpec; 3]) -> Vec<PodSpec>) -> ServiceSpec {
-    ServiceSpec::new("default", "mysql")
-        .unnamed_port(3306)
-        .with_pods(change(three_pods()))
-}
-
-fn mysqln() -> ServiceSpec {
-    ServiceSpec::new("default", "mysqln")
-        .named_port("mysql", 3306)
-        .with_pods(three_pods())
-}
-
-fn full(name: &str) -> String {
-    name.replace('~', SUFFIX)
-}
-
-fn ask(cluster: &Cluster, question: &str) -> Answer {
-    let (kind, name) = question.split_once(' ').unwrap();
-    let name = Name::from_ascii(full(name)).unwrap();
-    answer(cluster, &name, kind.parse().unwrap())
-}
-
-fn show(records: &[Record], with_ttl: bool) -> Vec<String> {
-    let records = records.iter().map(|record| {
-        let (owner, kind, data) = (&record.name, record.record_type(), &record.data);
-        let ttl = match with_ttl {
-            true => format!("{} ", record.ttl),
-            false => String::new(),
+/// The orders in which records come, as the last characters of each, over many queries.
+fn orders(
+    cluster: &Cluster,
+    kind: RecordType,
+    balance: bool,
+) -> (HashSet<String>, HashSet<String>) {
+    let name = Name::from_ascii(MYSQL).unwrap();
+    let chance = &mut StdRng::seed_from_u64(7);
+    let order = |records: &[Record]| -> String {
+        let owners = records.iter().map(|record| match &record.data {
+            RData::SRV(srv) => srv.target.to_ascii(),
+            data => data.to_string() + ".",
+        });
+        let digit = |text: String| {
+            text.split('.')
+                .find_map(|part| part.strip_prefix("mysql-").map(str::to_owned))
+                .unwrap_or(text.chars().rev().nth(1).into_iter().collect())
         };
-        format!("{owner} {ttl}{kind} {data}").replace(SUFFIX, "~")
-    });
-    records.collect()
-}
-
-fn check(cluster: &Cluster, rows: &[Row<'_>]) {
-    for (number, question, response_code, answers, authority, additional) in rows {
-        let got = ask(cluster, question);
-        let code = match got.response_code {
-            ResponseCode::NoError => "NOERROR",
-            ResponseCode::NXDomain => "NXDOMAIN",
-            ResponseCode::ServFail => "SERVFAIL",
-            ResponseCode::Refused => "REFUSED",
-            _ => "another",
-        };
-        let context = format!("row {number}: {question}");
-        assert_eq!(code, *response_code, "{context}");
-        assert_eq!(show(&got.answers, false), *answers, "{context}: answer");
-        assert_eq!(
-            show(&got.authority, true),
-            *authority,
-            "{context}: authority"
-        );
-        assert_eq!(
-            show(&got.additional, false),
-            *additional,
-            "{context}: additional"
-        );
-        for record in got.answers.iter().chain(&got.additional) {
-            assert_eq!(record.ttl, 5, "{context}: TTL of {record}");
+        owners.map(digit).collect()
+    };
+    let mut seen = (HashSet::new(), HashSet::new());
+    for _ in 0..200 {
+        let mut got = answer(cluster, &name, kind, chance);
+        if balance {
+            load_balance(&mut got, chance);
         }
-        assert_eq!(got.authoritative, code != "REFUSED", "{context}");
+        seen.0.insert(order(&got.answers));
+        seen.1.insert(order(&got.additional));
+    }
+    seen
+}
+
+#[test]
+fn one_slice_has_one_order() {
+    let (answers, glue) = orders(&cluster(None), RecordType::SRV, false);
+    assert_eq!(answers, HashSet::from(["012345".to_owned()]));
+    assert_eq!(glue, answers);
+}
+
+#[test]
+fn several_slices_come_in_any_order_but_each_of_them_in_its_own() {
+    let (answers, glue) = orders(&cluster(Some(2)), RecordType::SRV, false);
+    let expected = ["012345", "014523", "230145", "234501", "450123", "452301"];
+    assert_eq!(answers, HashSet::from(expected.map(str::to_owned)));
+    assert_eq!(glue, answers);
+}
+
+#[test]
+fn load_balancing_shuffles_addresses_and_never_targets() {
+    let (answers, glue) = orders(&cluster(None), RecordType::SRV, true);
+    assert_eq!(answers, HashSet::from(["012345".to_owned()]));
+    assert!(glue.len() > 100, "{}", glue.len());
+    let (answers, _) = orders(&cluster(None), RecordType::A, true);
+    assert!(answers.len() > 100, "{}", answers.len());
+}
+
+#[test]
+fn kube_dns_shuffles_targets_too() {
+    let mut cluster = cluster(None);
+    cluster.options.flavor = Flavor::KubeDns;
+    let (answers, glue) = orders(&cluster, RecordType::SRV, false);
+    assert!(answers.len() > 100, "{}", answers.len());
+    assert_eq!(glue, answers);
+}
+
+#[test]
+fn load_balancing_leaves_aliases_in_front() {
+    let mut cluster = cluster(None);
+    cluster.insert(ServiceSpec::new("default", "alias").external_name(MYSQL));
+    let name = Name::from_ascii("alias.default.svc.cluster.local.").unwrap();
+    let chance = &mut StdRng::seed_from_u64(7);
+    for _ in 0..20 {
+        let mut got = answer(&cluster, &name, RecordType::A, chance);
+        load_balance(&mut got, chance);
+        let kinds: Vec<_> = got.answers.iter().map(Record::record_type).collect();
+        assert_eq!(kinds[0], RecordType::CNAME);
+        assert_eq!(kinds[1..], [RecordType::A; 6]);
+    }
+}
+
+#[test]
+fn the_weight_of_coredns_is_never_less_than_one_and_that_of_kube_dns_is() {
+    let pods = (0..150).map(|i| PodSpec::ready(format!("mysql-{i}"), [10, 244, 0, i]));
+    let mysql = ServiceSpec::new("default", "mysql").unnamed_port(3306);
+    let mut cluster = Cluster::new();
+    cluster.insert(mysql.with_pods(pods));
+    for (flavor, expected) in [(Flavor::CoreDns, 1), (Flavor::KubeDns, 0)] {
+        cluster.options.flavor = flavor;
+        let name = Name::from_ascii(MYSQL).unwrap();
+        let got = answer(&cluster, &name, RecordType::SRV, &mut rand::rng());
+        assert_eq!(got.answers.len(), 150);
+        for record in got.answers {
+            match record.data {
+                RData::SRV(srv) => assert_eq!(srv.weight, expected),
+                other => panic!("not SRV: {other}"),
+            }
+        }
     }
 }
