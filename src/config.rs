@@ -11,7 +11,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 pub(crate) use self::choice::Choice;
 pub use self::{
-    choice::{ReplicaPolicy, Reset, Verify},
+    choice::{ColdStart, PrimaryBy, ReplicaPolicy, Reset, TwoPrimaries, Verify},
     error::ConfigError,
     secret::Secret,
 };
@@ -54,6 +54,9 @@ pub struct Config {
     pub(crate) replica_policy: ReplicaPolicy,
     pub(crate) verify: Verify,
     pub(crate) reset: Reset,
+    pub(crate) primary: PrimaryBy,
+    pub(crate) two_primaries: TwoPrimaries,
+    pub(crate) cold_start: ColdStart,
     pub(crate) name_servers: Vec<SocketAddr>,
     pub(crate) search: Option<Vec<String>>,
     pub(crate) port_name: Option<String>,
@@ -230,6 +233,27 @@ impl Config {
         self
     }
 
+    /// How it is known which pod takes writes; default [`PrimaryBy::Ordinal`].
+    #[must_use]
+    pub fn with_primary(mut self, primary: PrimaryBy) -> Self {
+        self.primary = primary;
+        self
+    }
+
+    /// What happens to writes when several pods are writable; default [`TwoPrimaries::Refuse`].
+    #[must_use]
+    pub fn with_two_primaries(mut self, two_primaries: TwoPrimaries) -> Self {
+        self.two_primaries = two_primaries;
+        self
+    }
+
+    /// How the history of the first primary is judged; default [`ColdStart::Compare`].
+    #[must_use]
+    pub fn with_cold_start(mut self, cold_start: ColdStart) -> Self {
+        self.cold_start = cold_start;
+        self
+    }
+
     /// The name servers to ask; by default (empty) those of the system's `resolv.conf`. For
     /// applications outside of the cluster, and for tests.
     #[must_use]
@@ -313,6 +337,9 @@ impl Default for Config {
             replica_policy: ReplicaPolicy::default(),
             verify: Verify::default(),
             reset: Reset::default(),
+            primary: PrimaryBy::default(),
+            two_primaries: TwoPrimaries::default(),
+            cold_start: ColdStart::default(),
             name_servers: Vec::new(),
             search: None,
             port_name: None,
@@ -350,6 +377,9 @@ impl fmt::Debug for Config {
             .field("replica_policy", &self.replica_policy)
             .field("verify", &self.verify)
             .field("reset", &self.reset)
+            .field("primary", &self.primary)
+            .field("two_primaries", &self.two_primaries)
+            .field("cold_start", &self.cold_start)
             .field("name_servers", &self.name_servers)
             .field("search", &self.search)
             .field("port_name", &self.port_name)

@@ -16,6 +16,9 @@ pub const LOOK_UPS: &str = "headless_mysql_look_ups_total";
 /// `removed`, `renamed`, `service`).
 pub const TOPOLOGY_CHANGES: &str = "headless_mysql_topology_changes_total";
 
+/// Times at which more than one pod was found writable. Label: `service`.
+pub const TWO_PRIMARIES: &str = "headless_mysql_two_primaries_total";
+
 /// Adds one to a metric.
 #[cfg(feature = "metrics")]
 pub(crate) fn count(metric: &'static str, labels: &[(&'static str, &str)]) {

@@ -7,6 +7,7 @@
 mod builder;
 mod outcome;
 mod reconcile;
+mod roles;
 mod route;
 mod running;
 mod status;

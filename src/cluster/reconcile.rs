@@ -4,9 +4,10 @@
 //! must never close a pool because of what one answer lacks: the topology keeps an address for a
 //! grace period, and only then it goes.
 
+use super::roles::Roles;
 use crate::balance::Balance;
 use crate::config::Config;
-use crate::mysql::{Dialler, History, Login, PodPool, Pool};
+use crate::mysql::{Dialler, History, Hooks, Login, PodPool, Pool};
 use crate::name::Ordinal;
 use crate::topology::{Pod, Topology};
 use std::collections::BTreeMap;
@@ -32,6 +33,19 @@ pub(super) struct PodKey {
 }
 
 impl PodKey {
+    #[cfg(test)]
+    pub(super) fn of(ordinal: u32, address: SocketAddr) -> Self {
+        Self {
+            order: u64::from(ordinal),
+            address,
+            name: format!("mysql-{ordinal}"),
+        }
+    }
+
+    pub(super) fn ordinal(&self) -> Option<Ordinal> {
+        u32::try_from(self.order).ok().map(Ordinal::new)
+    }
+
     fn new(pod: &Pod, address: SocketAddr) -> Self {
         let label = pod.host().split('.').next().unwrap_or_default();
         Self {
@@ -56,6 +70,7 @@ pub(super) struct Pools {
     config: Config,
     login: Arc<Login>,
     history: Arc<History>,
+    roles: Arc<Roles>,
     handle: Handle,
     map: Arc<Mutex<Map>>,
     /// Pools whose address is gone, for as long as somebody has a connection of theirs.
@@ -67,12 +82,14 @@ impl Pools {
         config: Config,
         login: Arc<Login>,
         history: Arc<History>,
+        roles: Arc<Roles>,
         handle: Handle,
     ) -> Self {
         Self {
             config,
             login,
             history,
+            roles,
             handle,
             map: Arc::default(),
             gone: Arc::default(),
@@ -117,21 +134,27 @@ impl Pools {
             }
             supersede_siblings(&others, confirmed);
         };
+        let roles = Arc::clone(&self.roles);
+        let hooks = Hooks {
+            confirmed: Box::new(confirmed),
+            demoted: Box::new(move || roles.poke()),
+        };
         Pool::new(
             dialler,
             &self.config,
             Arc::clone(&self.history),
-            confirmed,
+            hooks,
             self.handle.clone(),
         )
     }
 
     /// Brings the pools in line with `topology` and tells the balancer of additions and removals.
     fn apply(&self, topology: &Topology, changes: &Changes) {
+        let primary = self.roles.primary_ordinal();
         let mut map = lock(&self.map);
         let mut gone: Map = std::mem::take(&mut map);
         for pod in topology.pods() {
-            let last_known = last_known(pod);
+            let last_known = last_known(pod, primary);
             // Also when DNS lost sight of both at once.
             let last_seen = pod.addresses().iter().filter(|address| {
                 address.absent_since().is_some() && address.absent_since() == newest(pod)
@@ -172,8 +195,8 @@ impl Pools {
 
 /// Where a primary that DNS does not show was last: not to be in DNS is not to be dead, and writes
 /// have nowhere else to go.
-fn last_known(pod: &Pod) -> Option<SocketAddr> {
-    if pod.ordinal() != Some(Ordinal::PRIMARY) || pod.listed().next().is_some() {
+fn last_known(pod: &Pod, primary: Option<Ordinal>) -> Option<SocketAddr> {
+    if pod.ordinal().is_none() || pod.ordinal() != primary || pod.listed().next().is_some() {
         return None;
     }
     let mut addresses = pod.addresses().iter();
@@ -242,6 +265,7 @@ pub(super) async fn reconcile(
                 }
                 let topology = Arc::clone(&topologies.borrow_and_update());
                 pools.apply(&topology, &changes);
+                pools.roles.poke();
                 // Whether an endpoint is listed may have changed without any change of the set.
                 balance.0.wake();
             }
@@ -280,6 +304,7 @@ mod tests {
             Config::new("mysql", "app"),
             Arc::default(),
             Arc::default(),
+            Roles::new(&Config::new("mysql", "app")),
             handle,
         ));
         let follower = reconcile(

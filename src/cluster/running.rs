@@ -4,6 +4,7 @@
 
 use super::Inner;
 use super::reconcile::{Pools, reconcile};
+use super::roles::{self, Roles};
 use super::status::{PodStatus, Status};
 use crate::balance::{Balance, BalanceConfig, BalanceError};
 use crate::error::{ConnectError, Error};
@@ -26,7 +27,8 @@ pub(super) struct Running {
     pub(super) discovery: Discovery,
     balance: Balance<PodPool>,
     pools: Arc<Pools>,
-    reconcile: AbortHandle,
+    roles: Arc<Roles>,
+    tasks: [AbortHandle; 2],
     /// Closed on purpose, not because the tasks are gone.
     shut: AtomicBool,
 }
@@ -60,10 +62,12 @@ impl Running {
         let nudged = discovery.clone();
         balance.on_trouble(move || nudged.resolve_now());
 
+        let roles = Roles::new(config);
         let pools = Arc::new(Pools::new(
             config.clone(),
             Arc::clone(&inner.login),
             Arc::clone(&inner.history),
+            Arc::clone(&roles),
             handle.clone(),
         ));
         let task = reconcile(
@@ -72,14 +76,31 @@ impl Running {
             changes,
             balance.clone(),
         );
-        let reconcile = handle.spawn(task).abort_handle();
+        let following = roles::follow(
+            roles.warming(),
+            Arc::clone(&pools),
+            Arc::clone(&inner.history),
+            balance.clone(),
+            discovery.name().to_owned(),
+        );
+        let tasks = [
+            handle.spawn(task).abort_handle(),
+            handle.spawn(following).abort_handle(),
+        ];
         Ok(Self {
             discovery,
             balance,
             pools,
-            reconcile,
+            roles,
+            tasks,
             shut: AtomicBool::new(false),
         })
+    }
+
+    fn end_tasks(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 
     /// Whether the runtime took the tasks down.
@@ -95,14 +116,18 @@ impl Running {
     ) -> Result<PodConn, Error> {
         let started = Instant::now();
         let target = request.target;
+        if target == Target::Primary && !self.roles.is_warm() {
+            // Too late: then the balancer says so, and knows of whom.
+            let _ = tokio::time::timeout_at(request.deadline, self.roles.warmed()).await;
+        }
         let mut call = self.balance.clone().call(request);
         let served = match target {
             Target::Replicas => call.await,
             Target::Primary => match tokio::time::timeout(PATIENCE, &mut call).await {
                 Ok(served) => served,
                 Err(_) => {
-                    let _urgent =
-                        (!self.primary_is_well()).then(|| self.discovery.wait_for_primary());
+                    let _urgent = (!self.primary_is_well())
+                        .then(|| (self.discovery.wait_for_primary(), self.roles.urgent()));
                     call.await
                 }
             },
@@ -173,6 +198,7 @@ impl Running {
             PodStatus {
                 pod: pool.pod().clone(),
                 ordinal: pool.ordinal(),
+                primary: pool.is_primary(),
                 listed: pool.is_listed(),
                 read_only: pool.is_read_only(),
                 in_flight: report.map_or(0, |report| report.in_flight),
@@ -195,7 +221,7 @@ impl Running {
         self.shut.store(true, Ordering::Release);
         self.balance.close();
         self.discovery.stop();
-        self.reconcile.abort();
+        self.end_tasks();
         let mut pools: Vec<_> = self.pools.all().into_iter().map(|(_, pool)| pool).collect();
         pools.extend(self.pools.gone());
         for pool in &pools {
@@ -219,7 +245,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.balance.close();
         self.discovery.stop();
-        self.reconcile.abort();
+        self.end_tasks();
         self.pools.close();
     }
 }

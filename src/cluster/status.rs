@@ -30,6 +30,9 @@ pub struct PodStatus {
     pub pod: PodId,
     /// Its ordinal, if known.
     pub ordinal: Option<Ordinal>,
+    /// Whether it takes the writes: by its ordinal, or because it was found to be the one that
+    /// does. Of several writable pods all are.
+    pub primary: bool,
     /// Whether discovery lists it (or it is the last known primary): only then it gets checkouts.
     pub listed: bool,
     /// Whether the server said that it is read-only; `None` before the first connection.

@@ -46,6 +46,45 @@ pub enum Reset {
     Never,
 }
 
+/// How it is known which pod takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum PrimaryBy {
+    /// The pod with ordinal 0, if its server says that it is writable. In a URL: `ordinal`.
+    #[default]
+    Ordinal,
+    /// The one pod whose server is writable, whatever its ordinal: for sets in which an operator
+    /// promotes a replica. Every pod is asked each second, on a connection of its own. In a URL:
+    /// `detected`.
+    Detected,
+}
+
+/// What happens to writes when several pods are writable, with [`PrimaryBy::Detected`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum TwoPrimaries {
+    /// They wait until one pod is left that is writable: no client can tell which of them is the
+    /// primary. In a URL: `refuse`.
+    #[default]
+    Refuse,
+    /// They go on to the pod that was the only one before; to the lowest ordinal if none was. Only
+    /// where several pods are writable on purpose. In a URL: `keep`.
+    Keep,
+}
+
+/// How the history of the first primary that a process meets is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ColdStart {
+    /// No replica that can be reached may hold what the primary lacks, apart from what the replica
+    /// executed by itself: a primary that was re-created empty takes no writes. The first write
+    /// waits for the replicas' answers, 1 s at most. In a URL: `compare`.
+    #[default]
+    Compare,
+    /// Whatever it is. For replicas that hold transactions of others on purpose. In a URL: `trust`.
+    Trust,
+}
+
 /// Every spelling of a choice, in the order in which an error lists them.
 pub(crate) trait Choice: Sized + Copy + 'static {
     const SPELLINGS: &'static [(&'static str, Self)];
@@ -80,6 +119,24 @@ impl Choice for Reset {
         ("never", Self::Never),
     ];
     const WANTED: &'static str = "use auto, always or never";
+}
+
+impl Choice for PrimaryBy {
+    const SPELLINGS: &'static [(&'static str, Self)] =
+        &[("ordinal", Self::Ordinal), ("detected", Self::Detected)];
+    const WANTED: &'static str = "use ordinal or detected";
+}
+
+impl Choice for TwoPrimaries {
+    const SPELLINGS: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("keep", Self::Keep)];
+    const WANTED: &'static str = "use refuse or keep";
+}
+
+impl Choice for ColdStart {
+    const SPELLINGS: &'static [(&'static str, Self)] =
+        &[("compare", Self::Compare), ("trust", Self::Trust)];
+    const WANTED: &'static str = "use compare or trust";
 }
 
 impl Choice for bool {

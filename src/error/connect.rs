@@ -140,6 +140,15 @@ pub enum ConnectError {
         /// One of them.
         pod: PodId,
     },
+    /// Several pods are writable: which of them is the primary cannot be told, so none is written
+    /// to until one is left.
+    #[error("{pod} takes writes, and so does {other}: none is written to until one is left")]
+    TwoPrimaries {
+        /// One of them.
+        pod: PodId,
+        /// Another one.
+        other: PodId,
+    },
     /// The primary lacks history that a primary has shown before: it was re-created empty, or
     /// restored from an old backup.
     #[error("{pod} has lost history: a primary was at {seen}, this one is at {found}")]
@@ -174,6 +183,7 @@ impl Classify for ConnectError {
             Self::Overloaded { .. } => Class::Overloaded,
             Self::ReadOnly { .. }
             | Self::Contested { .. }
+            | Self::TwoPrimaries { .. }
             | Self::HistoryLost { .. }
             | Self::Closed { .. } => Class::Unfit(UNFIT_PAUSE),
         }
@@ -197,7 +207,10 @@ impl ConnectError {
     pub(crate) fn is_about_writing(&self) -> bool {
         matches!(
             self,
-            Self::ReadOnly { .. } | Self::HistoryLost { .. } | Self::Contested { .. }
+            Self::ReadOnly { .. }
+                | Self::HistoryLost { .. }
+                | Self::Contested { .. }
+                | Self::TwoPrimaries { .. }
         )
     }
 }

@@ -97,7 +97,22 @@ impl Pool {
                 pod: self.pod().clone(),
             });
         }
+        if request.target == Target::Primary {
+            return self.check_office();
+        }
         Ok(())
+    }
+
+    /// Whether this pod takes the writes still, and is the only one.
+    fn check_office(&self) -> Result<(), ConnectError> {
+        let pod = || self.pod().clone();
+        if !self.is_primary() {
+            return Err(ConnectError::ReadOnly { pod: pod() });
+        }
+        match self.rival() {
+            Some(other) => Err(ConnectError::TwoPrimaries { pod: pod(), other }),
+            None => Ok(()),
+        }
     }
 
     /// Cancel safe: a place in the queue of a tokio semaphore is handed on when it is dropped.
@@ -295,7 +310,7 @@ impl Pool {
     }
 
     /// Takes in who the server says it is; returns the era of a connection that was of `era`.
-    fn learn(&self, facts: &Facts, era: u64) -> u64 {
+    pub(super) fn learn(&self, facts: &Facts, era: u64) -> u64 {
         let mut known = self.known();
         known.unclaimed = None;
         known.asked = Some(Instant::now());

@@ -173,6 +173,12 @@ impl Dialler {
         let conn = conn.get()?;
         let maria = is_mariadb(conn);
         let home = home(conn);
+        // A replica need not write what it applies into its own binary log.
+        let applied = if maria {
+            ", @@global.gtid_slave_pos"
+        } else {
+            ""
+        };
         let question = if maria {
             "SELECT @@global.hostname, @@global.server_id, @@global.read_only, \
              @@global.init_connect, @@global.gtid_binlog_pos"
@@ -182,7 +188,10 @@ impl Dialler {
              @@global.init_connect, @@global.gtid_executed"
         };
         let mut result = conn
-            .query_iter(format!("{}; {question}, {home}", Self::setup(kind)))
+            .query_iter(format!(
+                "{}; {question}, {home}{applied}",
+                Self::setup(kind)
+            ))
             .await?;
         let answer = last_row(&mut result).await?;
         // An error in a later result is pending here.
@@ -195,7 +204,8 @@ impl Dialler {
         let read_only = text(2).ok_or_else(unexpected)?;
         let position = text(4).unwrap_or_default();
         let position = if maria {
-            Position::parse_mariadb(&position)
+            let applied = text(6).unwrap_or_default();
+            Position::parse_mariadb(&format!("{position},{applied}"))
         } else {
             Position::parse_mysql(&position)
         };

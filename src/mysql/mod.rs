@@ -9,6 +9,7 @@ mod connect;
 mod fault;
 mod lease;
 mod lex;
+mod monitor;
 mod podconn;
 mod pool;
 mod position;
@@ -21,8 +22,9 @@ mod tx;
 
 pub(crate) use connect::{Dialler, Login};
 pub(crate) use fault::is_read_only;
+pub(crate) use monitor::{Monitor, Report};
 pub(crate) use podconn::in_runtime;
-pub(crate) use pool::{PodPool, Pool};
+pub(crate) use pool::{Hooks, PodPool, Pool};
 pub(crate) use position::History;
 pub(crate) use queryable::convert;
 pub(crate) use request::{PodRequest, Target};

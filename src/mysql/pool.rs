@@ -21,7 +21,7 @@ use super::lease::Lease;
 use super::podconn::PodConn;
 use super::position::History;
 use super::request::PodRequest;
-use crate::config::{Config, Reset};
+use crate::config::{Config, PrimaryBy, Reset};
 use crate::error::{ConnectError, PodId};
 use crate::name::Ordinal;
 use std::fmt;
@@ -94,13 +94,24 @@ pub(crate) struct Pool {
     banned_era: AtomicU64,
     listed: AtomicBool,
     contested: AtomicBool,
+    /// Takes the writes: by its ordinal, or because it was found to be the one that does.
+    primary: AtomicBool,
+    /// Another pod that is writable too.
+    rival: Mutex<Option<PodId>>,
     /// The server has proven to be the pod, and none has proven since that it is elsewhere.
     confirmed: AtomicBool,
     retired: AtomicBool,
     aborted: AtomicBool,
     pub(super) history: Arc<History>,
-    /// Told when this incarnation has proven to be its pod.
-    on_confirmed: Box<dyn Fn(&Self) + Send + Sync>,
+    hooks: Hooks,
+}
+
+/// Whom a pool tells of what it found out.
+pub(crate) struct Hooks {
+    /// This incarnation has proven to be its pod.
+    pub(crate) confirmed: Box<dyn Fn(&Pool) + Send + Sync>,
+    /// The primary has become read-only.
+    pub(crate) demoted: Box<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for Pool {
@@ -118,10 +129,12 @@ impl Pool {
         dialler: Dialler,
         config: &Config,
         history: Arc<History>,
-        on_confirmed: impl Fn(&Self) + Send + Sync + 'static,
+        hooks: Hooks,
         handle: Handle,
     ) -> Arc<Self> {
         let max = config.max_connections;
+        let by_ordinal = config.primary == PrimaryBy::Ordinal;
+        let primary = by_ordinal && dialler.ordinal == Some(Ordinal::PRIMARY);
         Arc::new(Self {
             dialler,
             handle,
@@ -142,11 +155,13 @@ impl Pool {
             banned_era: AtomicU64::new(0),
             listed: AtomicBool::new(true),
             contested: AtomicBool::new(false),
+            primary: AtomicBool::new(primary),
+            rival: Mutex::new(None),
             confirmed: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             history,
-            on_confirmed: Box::new(on_confirmed),
+            hooks,
         })
     }
 
@@ -159,7 +174,32 @@ impl Pool {
     }
 
     pub(crate) fn is_primary(&self) -> bool {
-        self.ordinal() == Some(Ordinal::PRIMARY)
+        self.primary.load(Ordering::Acquire)
+    }
+
+    /// Says whether this pod takes the writes. One that does no longer runs no further statement on
+    /// connections it has lent: its server may be alive, and not know.
+    pub(crate) fn set_primary(&self, primary: bool) {
+        match (self.primary.swap(primary, Ordering::AcqRel), primary) {
+            (true, false) => self.ban(),
+            // Nobody has judged its history yet.
+            (false, true) => self.known().asked = None,
+            _ => {}
+        }
+    }
+
+    /// Another pod that is writable too: no writes until one is left.
+    pub(crate) fn set_rival(&self, rival: Option<PodId>) {
+        *self.rival.lock().unwrap_or_else(PoisonError::into_inner) = rival;
+    }
+
+    pub(crate) fn has_rival(&self) -> bool {
+        self.rival().is_some()
+    }
+
+    pub(super) fn rival(&self) -> Option<PodId> {
+        let rival = self.rival.lock();
+        rival.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn idle_count(&self) -> usize {
@@ -220,7 +260,7 @@ impl Pool {
 
     pub(super) fn confirm(&self) {
         self.confirmed.store(true, Ordering::Release);
-        (self.on_confirmed)(self);
+        (self.hooks.confirmed)(self);
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -281,10 +321,15 @@ impl Pool {
         if !self.confirmed.swap(false, Ordering::AcqRel) && self.idle_count() + self.in_use() == 0 {
             return;
         }
+        self.ban();
+        tracing::info!(pod = %self.pod(), "another address has proven to be this pod");
+    }
+
+    /// Connections there are run no further statement.
+    fn ban(&self) {
         let era = self.era.fetch_add(1, Ordering::AcqRel);
         self.banned_era.fetch_max(era, Ordering::AcqRel);
         self.drop_idle(|_| true);
-        tracing::info!(pod = %self.pod(), "another address has proven to be this pod");
     }
 
     /// The server said that it is read-only now.
@@ -298,6 +343,7 @@ impl Pool {
         self.era.fetch_add(1, Ordering::AcqRel);
         self.drop_idle(|_| true);
         tracing::warn!(pod = %self.pod(), "the primary has become read-only");
+        (self.hooks.demoted)();
     }
 
     /// A connection broke. Returns whether this is news, or part of an event already counted.

@@ -33,7 +33,8 @@ fn bad(part: &str) -> BadPosition {
 }
 
 impl Position {
-    /// Parses `0-1-42,1-7-3`; empty text is the empty position.
+    /// Parses `0-1-42,1-7-3`; empty text is the empty position. Of several entries of a domain the
+    /// newest counts.
     pub(crate) fn parse_mariadb(text: &str) -> Result<Self, BadPosition> {
         let mut domains = BTreeMap::new();
         for gtid in text.split(',').map(str::trim).filter(|g| !g.is_empty()) {
@@ -42,7 +43,10 @@ impl Position {
             let domain: u32 = next()?.parse().map_err(|_| bad(gtid))?;
             let server: u32 = next()?.parse().map_err(|_| bad(gtid))?;
             let sequence: u64 = next()?.parse().map_err(|_| bad(gtid))?;
-            domains.insert(domain, (server, sequence));
+            let newest = domains.entry(domain).or_insert((server, sequence));
+            if newest.1 < sequence {
+                *newest = (server, sequence);
+            }
         }
         Ok(Self::MariaDb(domains))
     }
@@ -105,6 +109,47 @@ impl Position {
     }
 }
 
+impl Position {
+    /// Without what the server with this identity executed by itself: a replica's own transactions
+    /// are nowhere else, and say nothing about the primary.
+    pub(crate) fn without_own(mut self, identity: &str) -> Self {
+        match &mut self {
+            Self::MariaDb(domains) => {
+                let own = identity.rsplit('/').next().and_then(|id| id.parse().ok());
+                domains.retain(|_, (server, _)| Some(*server) != own);
+            }
+            Self::MySql(sources) => {
+                let own = identity.to_ascii_lowercase();
+                sources.retain(|source, _| source.split(':').next() != Some(&own));
+            }
+        }
+        self
+    }
+
+    /// Everything that is in one of the two. Of positions of different servers' kinds, `self`.
+    fn union(mut self, other: &Self) -> Self {
+        match (&mut self, other) {
+            (Self::MariaDb(ours), Self::MariaDb(theirs)) => {
+                for (domain, (server, sequence)) in theirs {
+                    let newest = ours.entry(*domain).or_insert((*server, *sequence));
+                    if newest.1 < *sequence {
+                        *newest = (*server, *sequence);
+                    }
+                }
+            }
+            (Self::MySql(ours), Self::MySql(theirs)) => {
+                for (source, intervals) in theirs {
+                    let all = ours.entry(source.clone()).or_default();
+                    all.extend(intervals);
+                    *all = joined(std::mem::take(all));
+                }
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
 /// Sorts intervals and joins those that touch, so that containment is a search for one interval.
 fn joined(mut intervals: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     intervals.sort_unstable();
@@ -144,10 +189,18 @@ impl fmt::Display for Position {
     }
 }
 
-/// The newest position that a confirmed primary of this cluster has shown us.
+/// What a primary of this cluster has to hold: the newest position that a confirmed one has shown
+/// us; before there was one, what the replicas hold.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    newest: Mutex<Option<Arc<Position>>>,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    newest: Option<Arc<Position>>,
+    /// A primary has been accepted.
+    from_primary: bool,
 }
 
 /// A primary lacks history that we have seen.
@@ -161,7 +214,7 @@ impl History {
     /// What was seen so far. To be read *before* a server is asked for its position: an answer
     /// must hold what was seen before the question, not what was seen while it was under way.
     pub(crate) fn seen(&self) -> Option<Arc<Position>> {
-        self.lock().clone()
+        self.lock().newest.clone()
     }
 
     /// Accepts `found` as a primary's position if it holds `seen`, and remembers it if it is the
@@ -176,20 +229,40 @@ impl History {
                 found: found.to_string(),
             });
         }
-        let mut newest = self.lock();
+        let mut ledger = self.lock();
+        ledger.from_primary = true;
+        let newest = &mut ledger.newest;
         if newest.as_ref().is_none_or(|newest| found.contains(newest)) {
             *newest = Some(Arc::new(found));
         }
         Ok(())
     }
 
-    /// Forgets what was seen: the operator says that the primary's history is the right one.
-    pub(crate) fn forget(&self) {
-        *self.lock() = None;
+    /// Takes in what a replica holds, so that the first primary must hold it too. Nothing once a
+    /// primary has been seen: what replicas have since then comes from it.
+    pub(crate) fn expect(&self, held: Position) {
+        let mut ledger = self.lock();
+        if ledger.from_primary || held.is_empty() {
+            return;
+        }
+        let newest = match ledger.newest.take() {
+            Some(before) => Arc::unwrap_or_clone(before).union(&held),
+            None => held,
+        };
+        ledger.newest = Some(Arc::new(newest));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Position>>> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets what was seen: the operator says that the primary's history is the right one.
+    pub(crate) fn forget(&self) {
+        // What the replicas hold is no objection any more.
+        *self.lock() = Ledger {
+            newest: None,
+            from_primary: true,
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -267,5 +340,51 @@ mod tests {
         advance(&history, "0-1-20").unwrap();
         history.advance(slow.as_deref(), maria("0-1-15")).unwrap();
         assert!(advance(&history, "0-1-19").is_err());
+    }
+
+    #[test]
+    fn of_several_entries_of_a_mariadb_domain_the_newest_counts() {
+        assert_eq!(maria("0-1-7,0-2-9,0-3-8").to_string(), "0-2-9");
+    }
+
+    #[test]
+    fn a_first_primary_must_hold_what_the_replicas_hold_together() {
+        let history = History::default();
+        history.expect(maria("0-1-10"));
+        history.expect(maria("0-1-12"));
+        history.expect(maria("1-1-3"));
+        history.expect(maria(""));
+        assert!(advance(&history, "0-1-12").is_err());
+        assert!(advance(&history, "").is_err());
+        advance(&history, "0-1-12,1-1-3").unwrap();
+        // From now on the primary's word counts.
+        history.expect(maria("0-1-99"));
+        advance(&history, "0-1-13,1-1-3").unwrap();
+
+        let history = History::default();
+        history.expect(maria("0-1-10"));
+        history.forget();
+        history.expect(maria("0-1-10"));
+        advance(&history, "").unwrap();
+
+        let history = History::default();
+        history.expect(mysql(&format!("{A}:1-5")));
+        history.expect(mysql(&format!("{A}:5-9")));
+        assert_eq!(
+            history.seen().unwrap().to_string(),
+            format!("{}:1-9", A.to_lowercase())
+        );
+    }
+
+    #[test]
+    fn what_a_replica_executed_by_itself_is_left_out() {
+        assert_eq!(
+            maria("0-1-10,7-3-5").without_own("db-3/3").to_string(),
+            "0-1-10"
+        );
+        let other = "bbbbbbbb-aaaa-aaaa-aaaa-aaaaaaaaaaaa";
+        let all = mysql(&format!("{A}:1-5:tag:1,{other}:1-2:tag:1"));
+        let rest = all.without_own(&other.to_ascii_uppercase()).to_string();
+        assert_eq!(rest, format!("{a}:1-5,{a}:tag:1-1", a = A.to_lowercase()));
     }
 }

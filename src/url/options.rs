@@ -8,7 +8,7 @@ use crate::config::{Choice, Config, ConfigError};
 
 type Apply = fn(&'static str, Config, &str) -> Result<Config, ConfigError>;
 
-const OPTIONS: [(&str, Apply); 12] = [
+const OPTIONS: [(&str, Apply); 15] = [
     ("statefulset", |_, config, value| {
         Ok(config.with_statefulset(value))
     }),
@@ -53,11 +53,20 @@ const OPTIONS: [(&str, Apply); 12] = [
     ("replica_service", |_, config, value| {
         Ok(config.with_replica_service(value))
     }),
+    ("primary", |name, config, value| {
+        Ok(config.with_primary(choice(name, value)?))
+    }),
+    ("two_primaries", |name, config, value| {
+        Ok(config.with_two_primaries(choice(name, value)?))
+    }),
+    ("cold_start", |name, config, value| {
+        Ok(config.with_cold_start(choice(name, value)?))
+    }),
 ];
 
 const KNOWN: &str = "statefulset, connect_timeout, checkout_timeout, statement_timeout, \
                      max_connections, replica_policy, verify, reset, read_retry, port_name, \
-                     allow_alias, replica_service";
+                     allow_alias, replica_service, primary, two_primaries, cold_start";
 const DURATION: &str = "use a number and ms, s or m, such as 500ms";
 
 /// Applies `name=value&name=value`.

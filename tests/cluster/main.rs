@@ -15,6 +15,7 @@ mod load;
 mod moves;
 mod refusals;
 mod replicas_route;
+mod roles;
 mod routing;
 mod secrets;
 mod session;

@@ -1,0 +1,286 @@
+//! Which pod takes the writes.
+//!
+//! Owns the task that asks the pods: once at a cold start, what the replicas hold, which the first
+//! primary must hold too; and, where the primary is detected, every second who is writable. It must
+//! never make a primary of a pod while another one is known to be writable, unless the options say
+//! so; and never take the primary's office away because it could not be asked.
+
+use super::reconcile::{PodKey, Pools};
+use crate::balance::Balance;
+use crate::config::{ColdStart, Config, PrimaryBy, TwoPrimaries};
+use crate::mysql::{History, Monitor, PodPool, Pool, Report};
+use crate::name::Ordinal;
+use crate::observe;
+use futures_util::{StreamExt, stream};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// How often the pods are asked who is writable.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The same while a caller waits for a primary.
+const URGENT_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a pod may take to say who it is. Also what a silent replica costs the first write.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// Pods that are asked at once.
+const CONCURRENCY: usize = 16;
+
+/// What the task and the callers share.
+pub(super) struct Roles {
+    by: PrimaryBy,
+    two_primaries: TwoPrimaries,
+    /// Told when the pods should be asked again.
+    poke: Notify,
+    /// Callers that wait for a primary.
+    waiters: AtomicUsize,
+    /// The replicas have been asked what they hold.
+    warm: watch::Sender<bool>,
+    leader: Mutex<Option<PodKey>>,
+}
+
+/// While one lives, the pods are asked every 100 ms.
+pub(super) struct Urgency<'a>(&'a Roles);
+
+impl Drop for Urgency<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Lets those who wait for the replicas' answers go when the task is gone, however it went.
+pub(super) struct Warming(Arc<Roles>);
+
+impl Drop for Warming {
+    fn drop(&mut self) {
+        self.0.warm.send_replace(true);
+    }
+}
+
+impl Roles {
+    pub(super) fn new(config: &Config) -> Arc<Self> {
+        let roles = Self {
+            by: config.primary,
+            two_primaries: config.two_primaries,
+            poke: Notify::new(),
+            waiters: AtomicUsize::new(0),
+            warm: watch::Sender::new(config.cold_start == ColdStart::Trust),
+            leader: Mutex::new(None),
+        };
+        Arc::new(roles)
+    }
+
+    /// Asks for another look at the pods: their set changed, or one of them is not what it was.
+    pub(super) fn poke(&self) {
+        self.poke.notify_one();
+    }
+
+    pub(super) fn is_warm(&self) -> bool {
+        *self.warm.borrow()
+    }
+
+    /// For the task.
+    pub(super) fn warming(self: &Arc<Self>) -> Warming {
+        Warming(Arc::clone(self))
+    }
+
+    /// Ends when the replicas have been asked what they hold.
+    pub(super) async fn warmed(&self) {
+        let mut warm = self.warm.subscribe();
+        // The sender lives in `self`.
+        let _ = warm.wait_for(|warm| *warm).await;
+    }
+
+    /// A caller waits for a primary.
+    pub(super) fn urgent(&self) -> Urgency<'_> {
+        if self.waiters.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.poke();
+        }
+        Urgency(self)
+    }
+
+    /// Which pod has the last word on writes.
+    pub(super) fn primary_ordinal(&self) -> Option<Ordinal> {
+        match self.by {
+            PrimaryBy::Ordinal => Some(Ordinal::PRIMARY),
+            PrimaryBy::Detected => self.leader().as_ref().and_then(PodKey::ordinal),
+        }
+    }
+
+    fn leader(&self) -> MutexGuard<'_, Option<PodKey>> {
+        self.leader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the pods are to be asked again.
+    async fn due(&self) {
+        let urgent = self.waiters.load(Ordering::Acquire) > 0;
+        let interval = if urgent { URGENT_INTERVAL } else { INTERVAL };
+        // So that clients that started together do not ask together for ever.
+        let interval = interval.mul_f64(0.9 + 0.2 * rand::random::<f64>());
+        let _ = tokio::time::timeout(interval, self.poke.notified()).await;
+    }
+
+    /// Gives the office to whom `verdict` names.
+    fn install(&self, verdict: &Verdict, pods: &[(PodKey, Arc<Pool>)], service: &str) -> bool {
+        let mut leader = self.leader();
+        let mut changed = false;
+        for (key, pool) in pods {
+            let (primary, rival) = match verdict {
+                Verdict::One(one) => (key == one, None),
+                // Only writers are to know of it: reads are served by whoever is left.
+                Verdict::Several(all) if all.contains(key) => {
+                    let other = pods.iter().find(|(k, _)| k != key && all.contains(k));
+                    (true, other.map(|(_, pool)| pool.pod().clone()))
+                }
+                Verdict::Several(_) | Verdict::None => (false, None),
+            };
+            changed |= pool.is_primary() != primary || pool.has_rival() != rival.is_some();
+            pool.set_rival(rival);
+            pool.set_primary(primary);
+        }
+        match verdict {
+            Verdict::Several(all) if changed => {
+                let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+                tracing::error!(pods = %all.join(", "), "several pods are writable");
+                observe::count(observe::TWO_PRIMARIES, &[("service", service)]);
+            }
+            Verdict::One(one) if leader.as_ref() != Some(one) => {
+                tracing::info!(pod = %one, "this pod takes the writes now");
+                *leader = Some(one.clone());
+            }
+            Verdict::None => *leader = None,
+            Verdict::One(_) | Verdict::Several(_) => {}
+        }
+        changed
+    }
+}
+
+/// What became of asking one pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Writable,
+    ReadOnly,
+    /// It did not say.
+    Unseen,
+}
+
+/// Who takes the writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    One(PodKey),
+    Several(Vec<PodKey>),
+    None,
+}
+
+/// * One pod is writable: it is the primary, also if others could not be asked. What it lacks of
+///   the history seen so far is looked at when it is connected to.
+/// * None is: the primary keeps its office if it could not be asked, and loses it if it is read-only.
+/// * Several are: as the options say.
+fn decide(
+    leader: Option<&PodKey>,
+    seen: &[(PodKey, Sight)],
+    two_primaries: TwoPrimaries,
+) -> Verdict {
+    let writable: Vec<&PodKey> = seen
+        .iter()
+        .filter(|(_, sight)| *sight == Sight::Writable)
+        .map(|(key, _)| key)
+        .collect();
+    match (&*writable, leader) {
+        ([], Some(leader)) if !seen.contains(&(leader.clone(), Sight::ReadOnly)) => {
+            Verdict::One(leader.clone())
+        }
+        ([], _) => Verdict::None,
+        ([one], _) => Verdict::One((*one).clone()),
+        (several, leader) if two_primaries == TwoPrimaries::Keep => {
+            let kept = leader.filter(|leader| several.contains(leader));
+            Verdict::One(kept.unwrap_or(several[0]).clone())
+        }
+        (several, _) => Verdict::Several(several.iter().map(|key| (*key).clone()).collect()),
+    }
+}
+
+/// Asks the pods until the cluster is gone; where the primary has the ordinal 0, only once.
+pub(super) async fn follow(
+    warming: Warming,
+    pools: Arc<Pools>,
+    history: Arc<History>,
+    balance: Balance<PodPool>,
+    service: String,
+) {
+    let roles = &warming.0;
+    if roles.by == PrimaryBy::Ordinal && roles.is_warm() {
+        return;
+    }
+    let mut monitors: BTreeMap<PodKey, Monitor> = BTreeMap::new();
+    // Before the first answer of discovery there is nobody to ask.
+    while pools.all().is_empty() {
+        roles.poke.notified().await;
+    }
+    loop {
+        let mut pods = pools.all();
+        pods.retain(|(_, pool)| pool.ordinal().is_some() && pool.is_listed());
+        if roles.by == PrimaryBy::Ordinal {
+            pods.retain(|(_, pool)| !pool.is_primary());
+        }
+        let seen = ask_all(&mut monitors, &pods).await;
+        if !roles.is_warm() {
+            let others = seen.iter().filter_map(|(_, report)| report.as_ref());
+            for replica in others.filter(|r| roles.by == PrimaryBy::Ordinal || !r.writable) {
+                history.expect(replica.replicated.clone());
+            }
+            roles.warm.send_replace(true);
+        }
+        if roles.by == PrimaryBy::Ordinal {
+            return;
+        }
+        let sights: Vec<(PodKey, Sight)> = seen
+            .into_iter()
+            .map(|(key, report)| {
+                let sight = match report.map(|report| report.writable) {
+                    Some(true) => Sight::Writable,
+                    Some(false) => Sight::ReadOnly,
+                    None => Sight::Unseen,
+                };
+                (key, sight)
+            })
+            .collect();
+        let leader = roles.leader().clone();
+        let verdict = decide(leader.as_ref(), &sights, roles.two_primaries);
+        // Also those that are not listed any more, which lose their office.
+        if roles.install(&verdict, &pools.all(), &service) {
+            balance.wake();
+        }
+        roles.due().await;
+    }
+}
+
+/// What each pod says, in the order of `pods`; forgets monitors of others.
+async fn ask_all(
+    monitors: &mut BTreeMap<PodKey, Monitor>,
+    pods: &[(PodKey, Arc<Pool>)],
+) -> Vec<(PodKey, Option<Report>)> {
+    let mut kept = std::mem::take(monitors);
+    let turns = pods.iter().map(|(key, pool)| {
+        let mut monitor = kept.remove(key).unwrap_or_default();
+        async move {
+            let report = monitor.ask(pool, ANSWER_LIMIT).await;
+            if let Err(error) = &report {
+                tracing::debug!(pod = %key, %error, "a pod did not say who it is");
+            }
+            (key.clone(), report.ok(), monitor)
+        }
+    });
+    let turns: Vec<_> = turns.collect();
+    let mut answers = stream::iter(turns).buffered(CONCURRENCY);
+    let mut seen = Vec::with_capacity(pods.len());
+    while let Some((key, report, monitor)) = answers.next().await {
+        monitors.insert(key.clone(), monitor);
+        seen.push((key, report));
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! Which pod takes the writes: what a process that starts believes, and primaries that are found
+//! and not named.
+
+use crate::load::{Acknowledged, Load};
+use crate::support::{PATIENCE, SERVER, World, eventually, insert, stage};
+use headless_mysql::config::{ColdStart, PrimaryBy, TwoPrimaries};
+use headless_mysql::error::ConnectError;
+use headless_mysql::prelude::*;
+use headless_mysql::testkit::lab::ServerKind;
+use headless_mysql::testkit::stage::Stage;
+use headless_mysql::{Cluster, Config, Error};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+async fn connect(config: Config) -> Cluster {
+    Cluster::builder(config).connect().await.unwrap()
+}
+
+/// The ordinals that take writes, as the cluster sees it.
+fn primaries(cluster: &Cluster) -> Vec<u32> {
+    let pods = cluster.status().pods;
+    let primaries = pods.iter().filter(|pod| pod.primary);
+    primaries
+        .filter_map(|pod| Some(pod.ordinal?.get()))
+        .collect()
+}
+
+async fn primary_becomes(cluster: &Cluster, ordinal: u32) {
+    let what = format!("mysql-{ordinal} takes the writes: {:#?}", cluster.status());
+    eventually(&what, async || primaries(cluster) == [ordinal]).await;
+}
+
+/// A primary that is found, with a table.
+async fn detected(replicas: u32) -> World {
+    let stage = stage(replicas).await;
+    let config = stage.config().with_primary(PrimaryBy::Detected);
+    World::with(stage, config).await
+}
+
+/// Makes a replica take writes and follow nobody.
+async fn promote(stage: &Stage, ordinal: u32) {
+    let mut root = stage.lab.admin(ordinal).await.unwrap();
+    let stop = match SERVER {
+        ServerKind::MySql => "STOP REPLICA",
+        _ => "STOP SLAVE",
+    };
+    root.query_drop(stop).await.unwrap();
+    stage.lab.set_read_only(ordinal, false).await.unwrap();
+}
+
+async fn ids(stage: &Stage, ordinal: u32) -> BTreeSet<u64> {
+    let mut conn = stage.lab.connect(ordinal).await.unwrap();
+    let ids: Vec<u64> = conn.query("SELECT id FROM entries").await.unwrap();
+    ids.into_iter().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_refuses_a_primary_that_lacks_what_its_replicas_hold() {
+    let world = World::start(2).await;
+    world.insert(1).await.unwrap();
+    world
+        .stage
+        .lab
+        .wait_for_replication(PATIENCE)
+        .await
+        .unwrap();
+    drop(world.cluster);
+    world.stage.lab.wipe(0).await.unwrap();
+
+    // One replica is enough to know.
+    world.stage.lab.kill(2).await.unwrap();
+    let config = world.stage.config();
+    let config = config.with_checkout_timeout(Duration::from_millis(1500));
+    let cluster = connect(config.clone()).await;
+    let error = insert(&cluster, 2).await.unwrap_err();
+    let lost = matches!(&error, Error::Connect(ConnectError::HistoryLost { pod, .. }) if pod.name() == "mysql-0");
+    assert!(lost, "{error}");
+    // Reads are served meanwhile.
+    let read = cluster
+        .replicas()
+        .query_first("SELECT COUNT(*) FROM entries");
+    assert_eq!(read.await.unwrap(), Some(1_u64));
+    let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
+    cluster.accept_history();
+    cluster.primary().query_drop(create).await.unwrap();
+
+    let trusting = connect(config.with_cold_start(ColdStart::Trust)).await;
+    insert(&trusting, 3).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_of_a_replicas_own_is_nothing_the_primary_has_to_hold() {
+    let stage = stage(1).await;
+    stage.lab.set_read_only(1, false).await.unwrap();
+    let mut root = stage.lab.admin(1).await.unwrap();
+    root.query_drop("CREATE DATABASE errant").await.unwrap();
+    stage.lab.set_read_only(1, true).await.unwrap();
+    let cluster = connect(stage.config()).await;
+    let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
+    cluster.primary().query_drop(create).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_replica_delays_the_first_write_by_a_second_and_no_other() {
+    let world = World::start(2).await;
+    drop(world.cluster);
+    world.stage.lab.freeze(2).await.unwrap();
+    let cluster = connect(world.stage.config()).await;
+    insert(&cluster, 1).await.unwrap();
+    let began = Instant::now();
+    insert(&cluster, 2).await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        began.elapsed()
+    );
+    world.stage.lab.thaw(2).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_a_new_identity_and_the_whole_history_is_accepted() {
+    let world = World::start(1).await;
+    world.insert(1).await.unwrap();
+    match SERVER {
+        // Its UUID is made anew where the file is missing.
+        ServerKind::MySql => {
+            let lab = &world.stage.lab;
+            lab.kill(0).await.unwrap();
+            let mut removed = 0;
+            for node in std::fs::read_dir(lab.directory()).unwrap() {
+                let node = node.unwrap().path();
+                for file in [node.join("auto.cnf"), node.join("data/auto.cnf")] {
+                    let is_primary = node.to_string_lossy().ends_with('0');
+                    removed += usize::from(is_primary && std::fs::remove_file(file).is_ok());
+                }
+            }
+            assert_eq!(removed, 1, "{:?}", lab.directory());
+            lab.restart(0).await.unwrap();
+        }
+        _ => {
+            let mut root = world.stage.lab.admin(0).await.unwrap();
+            root.query_drop("SET GLOBAL server_id = 77").await.unwrap();
+            // Connections that exist keep the old one.
+            root.query_drop("KILL USER app").await.unwrap();
+        }
+    }
+    eventually("writes go on", async || world.insert(2).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_replica_takes_the_writes_when_the_primary_is_gone() {
+    let world = detected(2).await;
+    assert_eq!(primaries(&world.cluster), [0]);
+    world.insert(1).await.unwrap();
+    world
+        .stage
+        .lab
+        .wait_for_replication(PATIENCE)
+        .await
+        .unwrap();
+    world.stage.lab.kill(0).await.unwrap();
+
+    let cluster = world.cluster.clone();
+    let waiting = tokio::spawn(async move {
+        // The first statement may find the connection cut; nothing else may fail.
+        let mut failed = 0;
+        while insert(&cluster, 2).await.is_err() {
+            failed += 1;
+        }
+        (failed, Instant::now())
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!waiting.is_finished(), "a write ran without a primary");
+    promote(&world.stage, 2).await;
+    let promoted = Instant::now();
+    let (failed, written) = waiting.await.unwrap();
+    println!("first write {:?} after the promotion", written - promoted);
+    assert!(failed <= 1, "{failed} calls failed");
+    assert!(ids(&world.stage, 2).await.contains(&2));
+    assert_eq!(primaries(&world.cluster), [2]);
+    // The new primary is no replica any more.
+    for _ in 0..20 {
+        let read = world.cluster.replicas().query_first("SELECT @@server_id");
+        assert_eq!(read.await.unwrap(), Some(2_u32));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_primary_that_comes_back_writable_stops_all_writes_until_one_is_left() {
+    let world = detected(1).await;
+    world.insert(1).await.unwrap();
+    world
+        .stage
+        .lab
+        .wait_for_replication(PATIENCE)
+        .await
+        .unwrap();
+    world.stage.lab.kill(0).await.unwrap();
+    promote(&world.stage, 1).await;
+    primary_becomes(&world.cluster, 1).await;
+    world.insert(2).await.unwrap();
+
+    world.stage.lab.restart(0).await.unwrap();
+    eventually("both are seen", async || {
+        primaries(&world.cluster) == [0, 1]
+    })
+    .await;
+    let write = world.cluster.primary().deadline(Duration::from_secs(1));
+    let error = write
+        .exec_drop("INSERT INTO entries VALUES (3, 'nobody')", ())
+        .await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::NoPrimary { .. }), "{error}");
+    assert!(
+        error.to_string().contains("takes writes, and so does"),
+        "{error}"
+    );
+
+    // As the options say, the primary of before goes on; one that just starts takes the lowest.
+    let keeping = world.stage.config().with_primary(PrimaryBy::Detected);
+    let keeping = connect(keeping.with_two_primaries(TwoPrimaries::Keep)).await;
+    primary_becomes(&keeping, 0).await;
+
+    world.stage.lab.set_read_only(0, true).await.unwrap();
+    primary_becomes(&world.cluster, 1).await;
+    world.insert(4).await.unwrap();
+    assert_eq!(ids(&world.stage, 1).await, BTreeSet::from([1, 2, 4]));
+    assert_eq!(ids(&world.stage, 0).await, BTreeSet::from([1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_demoted_under_load_loses_no_acknowledged_write() {
+    let world = detected(1).await;
+    let acknowledged = Acknowledged::default();
+    let load = Load::writes(&world.cluster, &acknowledged);
+    load.progress(100).await;
+    world.stage.lab.set_read_only(0, true).await.unwrap();
+    world
+        .stage
+        .lab
+        .wait_for_replication(PATIENCE)
+        .await
+        .unwrap();
+    promote(&world.stage, 1).await;
+    load.progress(100).await;
+    let seen = load.stop().await;
+    println!("writers waited {:?} at most", seen.longest_gap);
+    assert!(seen.errors.is_empty(), "{:?}", seen.errors);
+    let acknowledged: BTreeSet<u64> = acknowledged.ids.lock().unwrap().iter().copied().collect();
+    assert_eq!(ids(&world.stage, 1).await, acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_on_a_primary_that_lost_its_office_runs_nothing_more() {
+    let world = detected(1).await;
+    world.insert(1).await.unwrap();
+    world
+        .stage
+        .lab
+        .wait_for_replication(PATIENCE)
+        .await
+        .unwrap();
+    let mut tx = world.cluster.begin().await.unwrap();
+    tx.exec_drop("INSERT INTO entries VALUES (2, 'old')", ())
+        .await
+        .unwrap();
+    // The old primary does not answer, and does not know that it is none any more.
+    world.stage.lab.freeze(0).await.unwrap();
+    promote(&world.stage, 1).await;
+    primary_becomes(&world.cluster, 1).await;
+    world.stage.lab.thaw(0).await.unwrap();
+    let error = tx
+        .exec_drop("INSERT INTO entries VALUES (3, 'old')", ())
+        .await;
+    assert!(error.is_err());
+    assert!(tx.commit().await.is_err());
+    assert_eq!(ids(&world.stage, 0).await, BTreeSet::from([1]));
+}
