@@ -6,5 +6,8 @@
 )]
 
 mod answers;
+mod discover;
+mod discover_sources;
+mod discover_trouble;
 mod support;
 mod trouble;

@@ -59,6 +59,14 @@ impl<A: Ask> Climb<'_, A> {
             return Ok(answer);
         }
         let listed: BTreeSet<IpAddr> = listed.into_iter().collect();
+        if aliases < super::MAX_ALIASES && !is_kubernetes(name) {
+            let pods = listed
+                .into_iter()
+                .map(|address| self.nameless(service, address));
+            let answer = Answer::new(service, pods, ttl.get());
+            self.notes.conclude(|| told(&answer, None));
+            return Ok(answer);
+        }
         if let Some(pods) = self.memory.recall(name, &listed) {
             let answer = Answer::new(service, pods, ttl.get());
             self.notes
@@ -100,8 +108,9 @@ impl<A: Ask> Climb<'_, A> {
         if let (true, Some(error)) = (found.pods.is_empty(), &found.failed) {
             return Err(error.clone());
         }
-        let nameless = |address| FoundPod::new(None, service, [address], self.wanted.port);
-        found.pods.extend(found.unnamed.into_iter().map(nameless));
+        let unnamed = std::mem::take(&mut found.unnamed).into_iter();
+        let unnamed = unnamed.map(|address| self.nameless(service, address));
+        found.pods.extend(unnamed);
         found
             .pods
             .sort_by_key(|pod| (pod.ordinal.is_none(), pod.ordinal));
@@ -112,6 +121,10 @@ impl<A: Ask> Climb<'_, A> {
         }
         self.memory.learn(name, listed, found.pods);
         Ok(answer)
+    }
+
+    fn nameless(&self, service: &str, address: IpAddr) -> FoundPod {
+        FoundPod::new(None, service, [address], self.wanted.port)
     }
 
     /// The ordinals to try: those known first, then from 0 on.
