@@ -8,7 +8,7 @@ mod show;
 mod watch;
 
 use crate::Failure;
-use headless_mysql::discovery::{DnsResolver, PrimaryAndReplicas, Resolve as _, ResolveError};
+use headless_mysql::discovery::{DnsResolver, PrimaryAndReplicas, ResolveError};
 use headless_mysql::name::{SearchList, ServiceName};
 use std::net::SocketAddr;
 use std::process::ExitCode;
