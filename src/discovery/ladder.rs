@@ -175,10 +175,10 @@ impl<A: Ask> Climb<'_, A> {
                     return Ok((Rung::Port, answer));
                 }
             }
-            if start <= Rung::Service {
-                if let Some(answer) = self.srv(name, name, aliases).await? {
-                    return Ok((Rung::Service, answer));
-                }
+            if start <= Rung::Service
+                && let Some(answer) = self.srv(name, name, aliases).await?
+            {
+                return Ok((Rung::Service, answer));
             }
             Ok((Rung::Addresses, self.by_addresses(name, aliases).await?))
         })

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -30,8 +30,8 @@ impl SearchList {
 
 /// A `resolv.conf` that is looked at now and then.
 ///
-/// A look is one `stat` of a local file, at most once per second, and the file is read only if that
-/// shows a change: microseconds, so it is done in place.
+/// A look reads a local file of a few lines, at most once per second: microseconds, so it is done
+/// in place.
 #[derive(Debug)]
 pub(super) struct Watched {
     path: PathBuf,
@@ -41,51 +41,37 @@ pub(super) struct Watched {
 #[derive(Debug)]
 struct Seen {
     checked: Instant,
-    stamp: Option<Stamp>,
+    text: String,
 }
-
-/// Changes when the file does, or when another file takes its place.
-type Stamp = (Option<SystemTime>, u64, u64);
 
 // === impl Watched ===
 
 impl Watched {
     /// Reads the file for the first time.
     pub(super) fn open(path: PathBuf) -> Result<(Self, String), ResolveError> {
-        // Before reading: what is written in between shows at the next look.
-        let stamp = stamp(&path);
         let text = read(&path)?;
         let seen = Mutex::new(Seen {
             checked: Instant::now(),
-            stamp,
+            text: text.clone(),
         });
         Ok((Self { path, seen }, text))
     }
 
-    /// The text, if the file has changed since it was read last. A file that is gone has not.
+    /// The text, if the file has changed since it was read last. A file that is gone, or is just
+    /// being written anew and empty, has not.
     pub(super) fn changed(&self) -> Option<String> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.checked.elapsed() < CHECK_EVERY {
             return None;
         }
         seen.checked = Instant::now();
-        let stamp = Some(stamp(&self.path)?);
-        if stamp == seen.stamp {
+        let text = read(&self.path).ok()?;
+        if text.is_empty() || text == seen.text {
             return None;
         }
-        let text = read(&self.path).ok()?;
-        seen.stamp = stamp;
+        seen.text.clone_from(&text);
         Some(text)
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let data = fs::metadata(path).ok()?;
-    #[cfg(unix)]
-    let inode = std::os::unix::fs::MetadataExt::ino(&data);
-    #[cfg(not(unix))]
-    let inode = 0;
-    Some((data.modified().ok(), data.len(), inode))
 }
 
 fn read(path: &Path) -> Result<String, ResolveError> {

@@ -1,5 +1,6 @@
 //! A Service, a resolver as an application has it, and hand-made messages.
 
+use std::io;
 use std::time::Duration;
 
 use headless_mysql::testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
@@ -11,7 +12,7 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::{Edns, Message, Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, Record, RecordType};
+use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::proto::serialize::binary::BinEncodable;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -118,20 +119,30 @@ impl Udp {
 }
 
 pub(crate) async fn ask_tcp(stream: &mut TcpStream, message: &Message) -> Message {
-    let bytes = message.to_bytes().unwrap();
-    // In one write: the second of two would wait for a delayed acknowledgement.
-    let mut framed = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
-    framed.extend(bytes);
-    stream.write_all(&framed).await.unwrap();
-    let mut buffer = vec![0; stream.read_u16().await.unwrap().into()];
-    stream.read_exact(&mut buffer).await.unwrap();
-    Message::from_vec(&buffer).unwrap()
+    ask_tcp_with_length(stream, message).await.0
 }
 
-pub(crate) fn show(records: &[Record]) -> Vec<String> {
-    records
-        .iter()
-        .map(|r| format!("{} {} {} {}", r.name, r.ttl, r.record_type(), r.data))
-        .map(|text| text.replace(".default.svc.cluster.local.", "~"))
-        .collect()
+pub(crate) async fn ask_tcp_with_length(
+    stream: &mut TcpStream,
+    message: &Message,
+) -> (Message, usize) {
+    // In one write: the second of two would wait for a delayed acknowledgement.
+    stream.write_all(&framed(message)).await.unwrap();
+    let received = tokio::time::timeout(PATIENCE, receive_tcp(stream));
+    let buffer = received.await.expect("no answer").unwrap();
+    (Message::from_vec(&buffer).unwrap(), buffer.len())
+}
+
+/// A message with its length in front.
+pub(crate) fn framed(message: &Message) -> Vec<u8> {
+    let bytes = message.to_bytes().unwrap();
+    let mut framed = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+    framed.extend(bytes);
+    framed
+}
+
+pub(crate) async fn receive_tcp(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; stream.read_u16().await?.into()];
+    stream.read_exact(&mut buffer).await?;
+    Ok(buffer)
 }

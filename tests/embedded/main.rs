@@ -11,3 +11,4 @@ mod faults;
 mod protocol;
 mod replication;
 mod support;
+mod two_services;

@@ -7,7 +7,7 @@ use headless_mysql::topology::{self, Change, Discovery, RefreshConfig, Topology}
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -155,8 +155,12 @@ impl Screen {
 }
 
 /// The time of day, UTC.
+#[allow(
+    clippy::disallowed_types,
+    reason = "shown to a person, nothing depends on it"
+)]
 fn clock() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
     let since = since.unwrap_or_default();
     let (day, ms) = (since.as_secs() % 86_400, since.subsec_millis());
     let (hours, minutes, seconds) = (day / 3600, day / 60 % 60, day % 60);

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use hickory_resolver::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
+use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{Record, RecordType};
-use hickory_server::Server as DnsServer;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponseBuilder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::*;
@@ -35,41 +34,69 @@ struct Handler {
     otherwise: Act,
 }
 
-#[async_trait::async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: hickory_server::net::runtime::Time>(
-        &self,
-        request: &Request,
-        mut reply: R,
-    ) -> ResponseInfo {
-        let query = request.request_info().unwrap().query;
-        let key = (query.name().to_string(), query.query_type());
-        let transport = request.protocol();
+impl Handler {
+    /// The bytes that go back for a query, if any do.
+    fn reply(&self, query: &[u8], transport: &str) -> Option<Vec<u8>> {
+        let query = Message::from_vec(query).unwrap();
+        let asked = query.queries[0].clone();
+        let key = (
+            asked.name().to_ascii().to_ascii_lowercase(),
+            asked.query_type(),
+        );
         self.log
             .lock()
             .unwrap()
             .push(format!("{transport} {} {}", key.1, key.0));
         let act = self.table.lock().unwrap().get(&key).cloned();
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        let (answers, additionals) = match act.unwrap_or_else(|| self.otherwise.clone()) {
-            Act::Answer(answers, additionals) => (answers, additionals),
-            Act::Code(code) => {
-                metadata.response_code = code;
-                (vec![], vec![])
-            }
-            Act::Drop => {
-                return ResponseInfo::from(Header {
-                    metadata,
-                    counts: HeaderCounts::default(),
-                });
-            }
-        };
-        let mut builder = MessageResponseBuilder::from_message_request(request);
-        if let Some(edns) = &request.edns {
-            builder.edns(edns);
+        let mut response = Message::response(query.metadata.id, query.metadata.op_code);
+        response.add_query(asked);
+        if let Some(edns) = query.edns.clone() {
+            response.set_edns(edns);
         }
-        let response = builder.build(metadata, &answers, &[], &[], &additionals);
-        reply.send_response(response).await.unwrap()
+        match act.unwrap_or_else(|| self.otherwise.clone()) {
+            Act::Answer(answers, additionals) => {
+                response.add_answers(answers);
+                response.add_additionals(additionals);
+            }
+            Act::Code(code) => response.metadata.response_code = code,
+            Act::Drop => return None,
+        }
+        let bytes = response.to_vec().unwrap();
+        if transport == "tcp" || bytes.len() <= usize::from(query.max_payload()) {
+            return Some(bytes);
+        }
+        response.metadata.truncation = true;
+        response.answers.clear();
+        response.additionals.clear();
+        Some(response.to_vec().unwrap())
+    }
+
+    async fn serve_udp(self: Arc<Self>, socket: UdpSocket) {
+        let mut query = vec![0; 65_535];
+        loop {
+            let (length, client) = socket.recv_from(&mut query).await.unwrap();
+            if let Some(reply) = self.reply(&query[..length], "udp") {
+                socket.send_to(&reply, client).await.unwrap();
+            }
+        }
+    }
+
+    /// One client after the other: there is but one.
+    async fn serve_tcp(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while let Ok(length) = stream.read_u16().await {
+                let mut query = vec![0; length.into()];
+                stream.read_exact(&mut query).await.unwrap();
+                if let Some(reply) = self.reply(&query, "tcp") {
+                    let length = u16::try_from(reply.len()).unwrap().to_be_bytes();
+                    stream
+                        .write_all(&[&length, &*reply].concat())
+                        .await
+                        .unwrap();
+                }
+            }
+        }
     }
 }
 
@@ -77,18 +104,18 @@ struct Running {
     address: SocketAddr,
     table: Table,
     log: Log,
-    _server: DnsServer<Handler>,
+    /// The server: it ends with this.
+    _tasks: JoinSet<()>,
 }
 
 impl Running {
     async fn start(otherwise: Act) -> Self {
         let (table, log) = (Table::default(), Log::default());
-        let handler = Handler {
+        let handler = Arc::new(Handler {
             table: Arc::clone(&table),
             log: Arc::clone(&log),
             otherwise,
-        };
-        let mut server = DnsServer::new(handler);
+        });
         let (address, udp, tcp) = loop {
             let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = tcp.local_addr().unwrap();
@@ -96,13 +123,14 @@ impl Running {
                 break (address, udp, tcp);
             }
         };
-        server.register_socket(udp);
-        server.register_listener(tcp, Duration::from_secs(5), 64);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&handler).serve_udp(udp));
+        tasks.spawn(handler.serve_tcp(tcp));
         Self {
             address,
             table,
             log,
-            _server: server,
+            _tasks: tasks,
         }
     }
 

@@ -146,7 +146,7 @@ fn kubedns<'a>(
         }
         Protocol::Udp => {
             reply.truncated = true;
-            largest_prefix(&lengths, limit)
+            answers_kept(&lengths, limit)
         }
     };
     reply.counts = [kept, 0, 0];
@@ -155,18 +155,10 @@ fn kubedns<'a>(
     Ok(reply)
 }
 
-/// The number of answers that kube-dns keeps. Its search is not quite a binary one, and gives one
-/// away in the end.
-fn largest_prefix(lengths: &[usize], limit: usize) -> usize {
-    let (mut min, mut max) = (0, lengths.len().saturating_sub(1));
-    while min != max {
-        let middle = (min + max) / 2;
-        match lengths.get(middle) {
-            Some(length) if *length < limit => min += 1,
-            _ => max = middle,
-        }
-    }
-    if max > 1 { max - 1 } else { max }
+/// The number of answers that kube-dns keeps: all that fit, and one that does not rather than none.
+fn answers_kept(lengths: &[usize], limit: usize) -> usize {
+    let fitting = lengths.partition_point(|length| *length < limit);
+    fitting.saturating_sub(1).max(1).min(lengths.len() - 1)
 }
 
 /// A response but for its header and OPT record.

@@ -126,7 +126,9 @@ mod tests {
         message.metadata.id = 77;
         message.metadata.recursion_desired = true;
         message.add_query(Query::query(name, RecordType::SRV));
-        message.set_edns(Edns::new());
+        let mut edns = Edns::new();
+        edns.set_max_payload(1232);
+        message.set_edns(edns);
         message.to_vec().unwrap()
     }
 

@@ -15,8 +15,8 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use hickory_resolver::proto::rr::DNSClass;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -151,7 +151,7 @@ async fn send_datagram(socket: &UdpSocket, client: SocketAddr, reply: Option<Rep
 }
 
 /// Answers the queries of one TCP client, one after the other, until it closes or misbehaves.
-async fn converse(shared: &Shared, mut stream: TcpStream) {
+async fn converse(shared: &Shared, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let ended = loop {
         match exchange(shared, &mut stream).await {
             Ok(true) => {}
@@ -165,7 +165,10 @@ async fn converse(shared: &Shared, mut stream: TcpStream) {
 }
 
 /// Answers one query. `false`: the client has closed, or kept silent for too long.
-async fn exchange(shared: &Shared, stream: &mut TcpStream) -> io::Result<bool> {
+async fn exchange(
+    shared: &Shared,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> io::Result<bool> {
     let length = match timeout(TCP_IDLE, stream.read_u16()).await {
         Ok(Ok(length)) => length,
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
@@ -205,3 +208,6 @@ impl Drop for Running {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;
