@@ -110,6 +110,10 @@ async fn hosts_keep_their_places_and_names_are_looked_up_each_time() {
         1
     );
 
+    dns.clear_queries();
+    assert_eq!(found(&list).await, all);
+    assert_eq!(dns.query_count(), 2, "the names that answered are known");
+
     dns.set_pod_address("default", "mysql", "mysql-1", [10, 244, 9, 9])
         .unwrap();
     assert_eq!(found(&list).await, all.replace("1.1,", "9.9,"));

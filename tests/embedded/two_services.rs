@@ -5,7 +5,6 @@ use headless_mysql::Cluster;
 use headless_mysql::prelude::*;
 use headless_mysql::testkit::dns::{PodSpec, ServiceSpec};
 use headless_mysql::testkit::embedded::EmbeddedPods;
-use headless_mysql::testkit::pods::Pods;
 use headless_mysql::testkit::stage::Stage;
 use std::collections::BTreeSet;
 

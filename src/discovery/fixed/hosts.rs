@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const MAX_ALIASES: usize = 4;
 /// A fixed list of servers by name or address; the place in the list is the ordinal.
 ///
 /// Names are looked up at each look-up, by DNS (A, and AAAA where there is no A) with the search
-/// list of `resolv.conf`; the hosts file is not read, but `localhost` is known. An alias (CNAME) is
+/// list of `resolv.conf`, first the full name that answered last; the hosts file is not read, but `localhost` is known. An alias (CNAME) is
 /// followed, as the name was given for that one server. Addresses are taken as they are; without a
 /// name in the list, DNS is not used at all.
 ///
@@ -59,13 +60,15 @@ pub struct HostListBuilder {
     dns: DnsOptions,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Host {
     /// As it was given, without the port.
     name: String,
     /// None if it has to be looked up.
     address: Option<IpAddr>,
     port: u16,
+    /// Which of the names that it may stand for answered last: that is asked first.
+    winner: AtomicUsize,
 }
 
 struct Setup {
@@ -263,6 +266,7 @@ impl Host {
                 Err(_) => None,
             },
             port,
+            winner: AtomicUsize::new(0),
         };
         if let Some(address) = text.parse::<SocketAddr>().ok().filter(|a| a.port() != 0) {
             return Ok(host(&address.ip().to_string(), address.port()));
@@ -305,9 +309,18 @@ impl Host {
             return Err(ResolveError::NoServer { name });
         };
         let mut tried = Vec::new();
-        for candidate in expand_host(&self.name, &setup.search) {
+        let mut candidates: Vec<_> = expand_host(&self.name, &setup.search)
+            .into_iter()
+            .enumerate()
+            .collect();
+        let winner = self.winner.load(Ordering::Relaxed);
+        candidates.sort_by_key(|(i, _)| *i != winner);
+        for (i, candidate) in candidates {
             match addresses(&*setup.client, candidate, notes).await {
-                Ok(found) => return Ok(found),
+                Ok(found) => {
+                    self.winner.store(i, Ordering::Relaxed);
+                    return Ok(found);
+                }
                 Err(error) => {
                     let go_on = error.is_absence();
                     tried.push(error);
