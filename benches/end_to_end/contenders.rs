@@ -1,0 +1,162 @@
+//! The ways to read from two replicas that are compared.
+
+use crate::ROWS;
+use crate::haproxy::HaProxy;
+use headless_mysql::Cluster;
+use headless_mysql::prelude::*;
+use headless_mysql::testkit::stage::Stage;
+use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
+
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Query {
+    SelectOne,
+    Prepared,
+}
+
+impl Query {
+    pub(crate) const ALL: [Self; 2] = [Self::SelectOne, Self::Prepared];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::SelectOne => "`SELECT 1`",
+            Self::Prepared => "prepared point read",
+        }
+    }
+}
+
+const POINT: &str = "SELECT value FROM points WHERE id = ?";
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// One way to read.
+#[derive(Clone)]
+pub(crate) enum Contender {
+    /// This crate.
+    Ours(Cluster),
+    /// A connection for each task, held all the time: the limit.
+    Held(Vec<Opts>),
+    /// One pool for each replica, and one of them at random.
+    Pools(Vec<Pool>),
+}
+
+/// What a task of a contender keeps.
+pub(crate) enum Reader {
+    Ours(Cluster),
+    Held(Conn),
+    Pools(Vec<Pool>),
+}
+
+impl Contender {
+    pub(crate) async fn ours(stage: &Stage, connections: usize, read_retry: bool) -> Self {
+        let config = stage.config().with_max_connections(connections);
+        let cluster = Cluster::builder(config.with_read_retry(read_retry));
+        Self::Ours(cluster.connect().await.unwrap())
+    }
+
+    pub(crate) fn held(stage: &Stage) -> Self {
+        Self::Held((1..3).map(|n| opts(&stage.lab.url(n)).into()).collect())
+    }
+
+    /// Made by hand: as large as needed, nothing opened or closed needlessly.
+    pub(crate) fn random_pools(stage: &Stage, connections: usize, reset: bool) -> Self {
+        let constraints = PoolConstraints::new(connections, connections).unwrap();
+        let pool = PoolOpts::default()
+            .with_constraints(constraints)
+            .with_reset_connection(reset);
+        let pools = (1..3).map(|n| Pool::new(opts(&stage.lab.url(n)).pool_opts(pool.clone())));
+        Self::Pools(pools.collect())
+    }
+
+    /// As the driver's documentation shows it.
+    pub(crate) fn default_pools(stage: &Stage) -> Self {
+        let pools = (1..3).map(|n| {
+            let url = Opts::from_url(&stage.lab.url(n)).unwrap();
+            // Else it goes around the network, by the server's unix socket.
+            Pool::new(OptsBuilder::from_opts(url).prefer_socket(false))
+        });
+        Self::Pools(pools.collect())
+    }
+
+    /// A pool made by hand, of connections through a proxy.
+    pub(crate) fn behind(proxy: &HaProxy, stage: &Stage, connections: usize) -> Self {
+        let constraints = PoolConstraints::new(connections, connections).unwrap();
+        let pool = PoolOpts::default()
+            .with_constraints(constraints)
+            .with_reset_connection(false);
+        let opts = opts(&stage.lab.url(1))
+            .ip_or_hostname(proxy.address.ip().to_string())
+            .tcp_port(proxy.address.port())
+            .pool_opts(pool);
+        Self::Pools(vec![Pool::new(opts)])
+    }
+
+    pub(crate) async fn reader(&self, task: usize) -> Reader {
+        match self {
+            Self::Ours(cluster) => Reader::Ours(cluster.clone()),
+            Self::Held(opts) => {
+                let opts = opts[task % opts.len()].clone();
+                Reader::Held(Conn::new(opts).await.unwrap())
+            }
+            Self::Pools(pools) => Reader::Pools(pools.clone()),
+        }
+    }
+
+    pub(crate) async fn end(self) {
+        match self {
+            Self::Ours(cluster) => drop(cluster),
+            Self::Held(_) => {}
+            Self::Pools(pools) => {
+                for pool in pools {
+                    let _ = tokio::time::timeout(crate::outage::DEADLINE, pool.disconnect()).await;
+                }
+            }
+        }
+    }
+}
+
+/// Without the extra questions at each connect.
+fn opts(url: &str) -> OptsBuilder {
+    OptsBuilder::from_opts(Opts::from_url(url).unwrap())
+        .prefer_socket(false)
+        .max_allowed_packet(Some(1 << 24))
+        .wait_timeout(Some(28_800))
+}
+
+impl Reader {
+    /// One read; the answer is looked at.
+    pub(crate) async fn read(&mut self, query: Query) -> Result<(), Failure> {
+        let id = rand::random_range(0..ROWS);
+        match (self, query) {
+            (Self::Ours(cluster), Query::SelectOne) => {
+                one(cluster.replicas().query_first("SELECT 1").await?)
+            }
+            (Self::Ours(cluster), Query::Prepared) => {
+                some(cluster.replicas().exec_first(POINT, (id,)).await?)
+            }
+            (Self::Held(conn), query) => on(conn, query, id).await,
+            (Self::Pools(pools), query) => {
+                let pool = &pools[rand::random_range(0..pools.len())];
+                on(&mut pool.get_conn().await?, query, id).await
+            }
+        }
+    }
+}
+
+async fn on(conn: &mut Conn, query: Query, id: u64) -> Result<(), Failure> {
+    match query {
+        Query::SelectOne => one(conn.query_first("SELECT 1").await?),
+        Query::Prepared => some(conn.exec_first(POINT, (id,)).await?),
+    }
+}
+
+fn one(answer: Option<u64>) -> Result<(), Failure> {
+    match answer {
+        Some(1) => Ok(()),
+        other => Err(format!("{other:?} is not 1").into()),
+    }
+}
+
+fn some(answer: Option<String>) -> Result<(), Failure> {
+    answer.map(drop).ok_or_else(|| "no such row".into())
+}

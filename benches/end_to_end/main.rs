@@ -1,0 +1,123 @@
+//! Reads through this crate next to what else there is, on real servers, in one run.
+//!
+//! ```text
+//! cargo bench --all-features --bench end_to_end                 # throughput, MariaDB and MySQL
+//! cargo bench --all-features --bench end_to_end -- --outage     # one of two replicas dies, freezes
+//! cargo bench --all-features --bench end_to_end -- --server mariadb --rounds 20
+//! ```
+//!
+//! Machines are noisy: each round runs every contender once, in random order, and what is shown is
+//! the median of the ratios within the rounds. Needs `haproxy` on the `PATH`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark that cannot run has nothing better to do"
+)]
+
+mod contenders;
+mod haproxy;
+mod outage;
+mod processes;
+mod throughput;
+
+use headless_mysql::prelude::*;
+use headless_mysql::testkit::lab::{Lab, ServerKind};
+use headless_mysql::testkit::stage::Stage;
+use std::time::Duration;
+
+/// Rows of the table that point reads read.
+const ROWS: u64 = 1000;
+
+struct Options {
+    servers: Vec<ServerKind>,
+    rounds: usize,
+    /// How long a contender runs in a round.
+    slice: Duration,
+    outage: bool,
+    /// Whether it runs, not how fast.
+    test: bool,
+}
+
+impl Options {
+    fn read() -> Self {
+        let mut options = Self {
+            servers: vec![ServerKind::MariaDb, ServerKind::MySql],
+            rounds: 15,
+            slice: Duration::from_millis(600),
+            outage: false,
+            test: false,
+        };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            match &*word {
+                "--server" => {
+                    options.servers = match words.next().as_deref() {
+                        Some("mariadb") => vec![ServerKind::MariaDb],
+                        Some("mysql") => vec![ServerKind::MySql],
+                        other => panic!("--server mariadb or mysql, not {other:?}"),
+                    }
+                }
+                "--rounds" => options.rounds = words.next().unwrap().parse().unwrap(),
+                "--outage" => options.outage = true,
+                "--test" => {
+                    options.test = true;
+                    options.servers = vec![ServerKind::MariaDb];
+                    options.rounds = 1;
+                    options.slice = Duration::from_millis(50);
+                }
+                // What cargo adds.
+                "--bench" => {}
+                other => panic!("unknown option {other}"),
+            }
+        }
+        options
+    }
+}
+
+fn main() {
+    let options = Options::read();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    for server in &options.servers {
+        runtime.block_on(run(*server, &options));
+    }
+}
+
+async fn run(server: ServerKind, options: &Options) {
+    let stage = Stage::with(Lab::builder().server(server).replicas(2))
+        .await
+        .unwrap();
+    fill(&stage).await;
+    println!("\n## {} {}\n", name(server), stage.lab.server_version());
+    if !options.outage || options.test {
+        for tasks in [8, 64] {
+            throughput::compare(&stage, tasks, options.rounds, options.slice).await;
+        }
+    }
+    if options.outage || options.test {
+        outage::compare(&stage, if options.test { 20 } else { 1 }).await;
+    }
+}
+
+fn name(server: ServerKind) -> &'static str {
+    match server {
+        ServerKind::MySql => "MySQL",
+        _ => "MariaDB",
+    }
+}
+
+async fn fill(stage: &Stage) {
+    let mut conn = stage.lab.connect(0).await.unwrap();
+    conn.query_drop("CREATE TABLE points (id BIGINT PRIMARY KEY, value VARCHAR(64) NOT NULL)")
+        .await
+        .unwrap();
+    let rows = (0..ROWS).map(|id| (id, format!("the value of {id}")));
+    conn.exec_batch("INSERT INTO points VALUES (?, ?)", rows)
+        .await
+        .unwrap();
+    let patience = Duration::from_secs(30);
+    stage.lab.wait_for_replication(patience).await.unwrap();
+}
