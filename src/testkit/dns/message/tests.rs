@@ -101,7 +101,7 @@ proptest! {
         prop_assert_eq!(got.metadata.message_type, MessageType::Response);
         prop_assert_eq!(got.metadata.authoritative, whole.authoritative);
         prop_assert_eq!(got.metadata.recursion_available, whole.recursion_available);
-        prop_assert_eq!(&got.queries, &[request.query.clone()]);
+        prop_assert_eq!(&got.queries, std::slice::from_ref(&request.query));
         prop_assert_eq!(got.queries[0].name().to_ascii(), name);
         prop_assert!(whole.answers.starts_with(&got.answers));
         prop_assert!(whole.authority.starts_with(&got.authorities));
