@@ -31,3 +31,55 @@ pub(crate) fn count(metric: &'static str, labels: &[(&'static str, &str)]) {
 /// Adds one to a metric: to none, without the feature `metrics`.
 #[cfg(not(feature = "metrics"))]
 pub(crate) fn count(_: &'static str, _: &[(&'static str, &str)]) {}
+
+/// A recorder for tests.
+#[cfg(all(test, feature = "metrics"))]
+pub(crate) mod testing {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
+
+    /// Keeps every counter; set it with `metrics::set_default_local_recorder`.
+    #[derive(Debug, Default)]
+    pub(crate) struct Recorder(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+    impl Recorder {
+        /// Every counter, as `name{label=value,label=value}`.
+        pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
+            let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let value = |counter: &Arc<AtomicU64>| counter.load(Ordering::Relaxed);
+            counters
+                .iter()
+                .map(|(key, counter)| (key.clone(), value(counter)))
+                .collect()
+        }
+    }
+
+    impl metrics::Recorder for Recorder {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            let labels = key
+                .labels()
+                .map(|label| format!("{}={}", label.key(), label.value()));
+            let labels = labels.collect::<Vec<_>>().join(",");
+            let key = format!("{}{{{labels}}}", key.name());
+            let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Counter::from_arc(Arc::clone(counters.entry(key).or_default()))
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+}

@@ -9,6 +9,9 @@
 mod dns;
 mod error;
 mod fixed;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hickory;
 mod hints;
 mod ladder;

@@ -70,7 +70,8 @@ impl SearchList {
         self.domains.clear();
         for domain in domains {
             let domain = without_dot(domain.as_ref()).to_ascii_lowercase();
-            if domain.split('.').all(is_search_label) && !self.domains.contains(&domain) {
+            let is_name = domain.len() <= MAX_NAME && domain.split('.').all(is_search_label);
+            if is_name && !self.domains.contains(&domain) {
                 self.domains.push(domain);
             }
         }
@@ -208,6 +209,14 @@ options ndots:5
 
     fn candidates(name: &str, search: &SearchList) -> Vec<String> {
         name.parse::<ServiceName>().unwrap().candidates(search)
+    }
+
+    #[test]
+    fn a_domain_that_is_too_long_is_left_out() {
+        let long = ["a"; 127].join(".");
+        assert_eq!(SearchList::new([&*long]).domains(), [&*long]);
+        let longer = format!("{long}.a");
+        assert!(SearchList::new([&*longer]).domains().is_empty());
     }
 
     #[test]

@@ -180,12 +180,13 @@ fn attributed<'a>(old: &Topology, answer: &'a Answer) -> Cow<'a, Answer> {
     let named = || answer.pods.iter().filter(|pod| pod.ordinal.is_some());
     let ordinals: BTreeSet<Option<Ordinal>> = named().map(|pod| pod.ordinal).collect();
     let named: BTreeSet<SocketAddr> = named().flat_map(sockets).collect();
-    let mut known: BTreeMap<SocketAddr, &Pod> = BTreeMap::new();
+    // More than one if an address was said to be two pods': a nameless answer does not settle that.
+    let mut known: BTreeMap<SocketAddr, Vec<&Pod>> = BTreeMap::new();
     // A pod that the answer does name is where the answer says.
     let lost = |pod: &&Pod| pod.ordinal.is_some() && !ordinals.contains(&pod.ordinal);
     for pod in old.pods.iter().filter(lost) {
         for address in &pod.addresses {
-            known.insert(address.socket, pod);
+            known.entry(address.socket).or_default().push(pod);
         }
     }
     let mut answer = answer.clone();
@@ -194,10 +195,13 @@ fn attributed<'a>(old: &Topology, answer: &'a Answer) -> Cow<'a, Answer> {
         let port = nameless.port;
         nameless.addresses.retain(|address| {
             let socket = SocketAddr::new(*address, port);
-            let Some(pod) = known.get(&socket).filter(|_| !named.contains(&socket)) else {
+            let Some(pods) = known.get(&socket).filter(|_| !named.contains(&socket)) else {
                 return true;
             };
-            found.push(FoundPod::new(pod.ordinal, &pod.host, [*address], port));
+            found.extend(
+                pods.iter()
+                    .map(|pod| FoundPod::new(pod.ordinal, &pod.host, [*address], port)),
+            );
             false
         });
     }

@@ -1,11 +1,12 @@
 //! Which pods there are, as far as we know.
 //!
 //! This module owns the immutable snapshot ([`Topology`]), the pure step from one to the next
-//! ([`merge`], [`expire`]), and the loop that feeds it from `discovery` ([`Discovery`]). Snapshot
-//! and merge must never read a clock or do I/O; the loop must never take a pod away because a
-//! look-up failed.
+//! ([`merge`], [`expire`]), the loop that feeds it from `discovery` ([`Discovery`]), and the
+//! snapshots as changes for any user of tower ([`Endpoints`]). Snapshot and merge must never read a
+//! clock or do I/O; the loop must never take a pod away because a look-up failed.
 
 mod change;
+mod endpoints;
 mod merge;
 mod pace;
 mod refresh;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use crate::name::Ordinal;
 
 pub use change::Change;
+pub use endpoints::{EndpointAddress, EndpointKey, Endpoints};
 pub use merge::{expire, merge};
 pub use refresh::{Discovery, PrimaryWaiter};
 pub use status::{DiscoveryStatus, RefreshConfig};

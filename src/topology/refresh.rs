@@ -1,5 +1,6 @@
 //! The loop that keeps a [`Topology`] up to date.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,10 +28,11 @@ use crate::observe;
 /// * after a success, when the answer's TTL is over, but between
 ///   [`min_interval`](RefreshConfig::min_interval) and
 ///   [`max_interval`](RefreshConfig::max_interval) later, give or take 10 %;
-/// * every 100 ms while a [`PrimaryWaiter`] lives;
+/// * while a [`PrimaryWaiter`] lives, every 100 ms for the first second; then at intervals of a
+///   tenth of the time waited so far, up to 5 s;
 /// * after [`resolve_now`](Self::resolve_now) or a failure, 250 ms after the end of the last
-///   look-up (at once if that is past); if this goes on for more than 3 s, at random intervals that
-///   double up to 5 s.
+///   look-up (at once if that is past); if this goes on for more than 3 s, or DNS does not answer,
+///   at random intervals that double up to 5 s.
 ///
 /// A failed look-up or an empty answer takes no pod away; see [`merge`] for what does.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ pub struct Discovery {
     task: Arc<Task>,
 }
 
-/// While one lives, a caller waits for a primary and look-ups run every 100 ms.
+/// While one lives, a caller waits for a primary and look-ups are urgent; see [`Discovery`].
 #[derive(Debug)]
 #[must_use = "look-ups are urgent only while it lives"]
 pub struct PrimaryWaiter {
@@ -75,6 +77,16 @@ struct Ended(Arc<Shared>);
 impl Discovery {
     /// Starts looking up on `runtime`, the first time at once.
     pub fn start(resolve: Arc<dyn Resolve>, config: RefreshConfig, runtime: &Runtime) -> Self {
+        Self::start_with(resolve, config, runtime, rand::random)
+    }
+
+    /// As [`start`](Self::start), with a source of numbers in `[0, 1)` for the jitter.
+    fn start_with(
+        resolve: Arc<dyn Resolve>,
+        config: RefreshConfig,
+        runtime: &Runtime,
+        random: impl FnMut() -> f64 + Send + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
             name: resolve.describe(),
             config,
@@ -86,7 +98,7 @@ impl Discovery {
             stopped: AtomicBool::new(false),
         });
         let ended = Ended(Arc::clone(&shared));
-        let abort = runtime.spawn(run(ended, resolve)).abort_handle();
+        let abort = runtime.spawn(run(ended, resolve, random)).abort_handle();
         Self {
             task: Arc::new(Task { shared, abort }),
         }
@@ -117,7 +129,9 @@ impl Discovery {
         }
     }
 
-    /// Makes look-ups run every 100 ms for as long as the returned guard lives.
+    /// Makes look-ups urgent for as long as the returned guard lives: every 100 ms at first, see
+    /// [`Discovery`]. The time that all guards so far lived counts, less what has passed without
+    /// one: callers that come and go are no more urgent than one who stays.
     pub fn wait_for_primary(&self) -> PrimaryWaiter {
         let shared = self.shared();
         if shared.waiters.fetch_add(1, Ordering::AcqRel) == 0 {
@@ -211,19 +225,40 @@ impl Shared {
             if !pace.is_demanded() && self.poked.load(Ordering::Acquire) {
                 pace.poke(now);
             }
-            let topology = Arc::clone(&self.topology.borrow());
-            let (next, changes) = expire(&topology, now, self.config.grace);
-            let expiry = next.next_expiry(self.config.grace);
-            self.publish(&topology, next, &changes);
-
-            let waiting = self.waiters.load(Ordering::Acquire) > 0;
-            let Some(due) = pace.due(waiting).filter(|due| *due > now) else {
+            let expiry = self.expire(now);
+            pace.wait(now, self.waiters.load(Ordering::Acquire) > 0);
+            let Some(due) = pace.due().filter(|due| *due > now) else {
                 return;
             };
             let until = expiry.map_or(due, |expiry| expiry.min(due));
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Removes what has been absent long enough, and says when there will be more.
+    fn expire(&self, now: Instant) -> Option<Instant> {
+        let grace = self.config.grace;
+        let topology = Arc::clone(&self.topology.borrow());
+        let expiry = topology.next_expiry(grace);
+        // This runs with every wake-up; nothing is copied unless there is something to remove.
+        if expiry.is_none_or(|expiry| expiry > now) {
+            return expiry;
+        }
+        let (next, changes) = expire(&topology, now, grace);
+        let expiry = next.next_expiry(grace);
+        self.publish(&topology, next, &changes);
+        expiry
+    }
+
+    /// Removes what is absent long enough while a look-up takes its time.
+    async fn keep_expiring(&self) -> Infallible {
+        loop {
+            match self.expire(Instant::now()) {
+                Some(expiry) => sleep_until(expiry).await,
+                None => std::future::pending().await,
             }
         }
     }
@@ -281,6 +316,7 @@ impl Shared {
             status.failures += 1;
             status.failures_in_a_row += 1;
             status.failing_since.get_or_insert(now);
+            *status.failures_by_kind.entry(error.kind()).or_default() += 1;
             status.last_error = Some(error.clone());
             status.failures_in_a_row == 1
         };
@@ -323,23 +359,26 @@ impl fmt::Debug for Shared {
 }
 
 /// The task. It holds nothing that keeps a handle alive.
-async fn run(ended: Ended, resolve: Arc<dyn Resolve>) {
+async fn run(ended: Ended, resolve: Arc<dyn Resolve>, mut random: impl FnMut() -> f64) {
     let shared = &ended.0;
     let mut pace = Pace::new(shared.config.min_interval, shared.config.max_interval);
     loop {
         shared.due(&mut pace).await;
         shared.poked.store(false, Ordering::Release);
         pace.begin();
-        let result = shared.look_up(&*resolve).await;
+        let result = tokio::select! {
+            result = shared.look_up(&*resolve) => result,
+            never = shared.keep_expiring() => match never {},
+        };
         let now = Instant::now();
         match result {
             Ok(answer) => {
                 debug!(service = %shared.name, pods = answer.pods.len(), ttl = ?answer.ttl, "answer");
-                pace.succeed(now, answer.ttl, rand::random());
+                pace.succeed(now, answer.ttl, random());
                 shared.take(&answer, now);
             }
             Err(error) => {
-                pace.fail(now, rand::random());
+                pace.fail(now, !error.is_absence(), random());
                 shared.note_failure(error, now);
             }
         }

@@ -1,5 +1,6 @@
 //! How often discovery looks, and how it has fared.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -36,6 +37,9 @@ pub struct DiscoveryStatus {
     pub look_ups: u64,
     /// How many of these failed, or answered without a pod.
     pub failures: u64,
+    /// The same by [`ResolveError::kind`]; a kind that has not occurred is not in it. What the
+    /// metric [`LOOK_UPS`](crate::observe::LOOK_UPS) counts, for programs without a recorder.
+    pub failures_by_kind: BTreeMap<&'static str, u64>,
     /// How many failed since the last good one; 0 means that discovery works.
     pub failures_in_a_row: u64,
     /// Since when they fail; `None` while discovery works.

@@ -239,6 +239,16 @@ fn an_answer_without_names_takes_no_ordinal_away() {
     assert_eq!(shown(&new), ["0: 10.0.0.9", "1: (10.0.0.2)", "-: 10.0.0.1"]);
 }
 
+#[test]
+fn an_answer_without_names_does_not_settle_whose_a_shared_address_is() {
+    let t = start();
+    let both = answer(&[(0, &["10.0.0.1"]), (1, &["10.0.0.1"])]);
+    let (old, _) = merge(&Topology::default(), &both, t, GRACE);
+    let nameless = Answer::new("mysql", [found(None, &["10.0.0.1"])], None);
+    let (new, _) = merge(&old, &nameless, t, GRACE);
+    assert_eq!(shown(&new), ["0: 10.0.0.1", "1: 10.0.0.1"]);
+}
+
 fn any_answer() -> impl Strategy<Value = Answer> {
     let address = prop_oneof![
         (1..6u8).prop_map(|n| std::net::IpAddr::from([10, 0, 0, n])),

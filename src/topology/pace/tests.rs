@@ -22,23 +22,24 @@ fn settled() -> (Pace, Instant) {
 /// The times of look-ups (in ms since `from`) up to `until`, if each takes no time and fails.
 fn failing(pace: &mut Pace, from: Instant, until: Duration, random: f64) -> Vec<u64> {
     let mut times = Vec::new();
-    while let Some(due) = pace.due(false) {
+    while let Some(due) = pace.due() {
         if due > from + until {
             break;
         }
         times.push(u64::try_from((due - from).as_millis()).unwrap());
         pace.begin();
-        pace.fail(due, random);
+        pace.fail(due, false, random);
     }
     times
 }
 
 #[test]
 fn the_first_look_up_is_at_once() {
-    assert_eq!(Pace::new(MIN, MAX).due(false), None);
+    assert_eq!(Pace::new(MIN, MAX).due(), None);
     let mut pace = Pace::new(MIN, MAX);
     pace.poke(Instant::now());
-    assert_eq!(pace.due(true), None);
+    pace.wait(Instant::now(), true);
+    assert_eq!(pace.due(), None);
 }
 
 #[test]
@@ -55,8 +56,9 @@ fn after_a_success_the_ttl_counts_within_bounds() {
         let mut pace = Pace::new(MIN, MAX);
         pace.begin();
         pace.succeed(t, ttl, random);
-        assert_eq!(pace.due(false), Some(t + ms(expected)), "{ttl:?} {random}");
-        assert_eq!(pace.due(true), Some(t + URGENT));
+        assert_eq!(pace.due(), Some(t + ms(expected)), "{ttl:?} {random}");
+        pace.wait(t, true);
+        assert_eq!(pace.due(), Some(t + URGENT));
     }
 }
 
@@ -64,15 +66,16 @@ fn after_a_success_the_ttl_counts_within_bounds() {
 fn a_poke_is_met_at_once_or_a_step_after_the_last_look_up() {
     let (mut pace, t) = settled();
     pace.poke(t + ms(10));
-    assert_eq!(pace.due(false), Some(t + STEP));
-    assert_eq!(pace.due(true), Some(t + URGENT));
+    assert_eq!(pace.due(), Some(t + STEP));
+    pace.wait(t + ms(10), true);
+    assert_eq!(pace.due(), Some(t + URGENT));
 
     let (mut pace, t) = settled();
     pace.poke(t + ms(4_000));
-    assert!(pace.due(false).unwrap() <= t + ms(4_000));
+    assert!(pace.due().unwrap() <= t + ms(4_000));
     pace.begin();
     pace.succeed(t + ms(4_010), Some(MAX), 0.5);
-    assert_eq!(pace.due(false), Some(t + ms(9_010)), "the demand is met");
+    assert_eq!(pace.due(), Some(t + ms(9_010)), "the demand is met");
 }
 
 #[test]
@@ -81,14 +84,14 @@ fn a_poke_never_delays_the_regular_look_up() {
     pace.begin();
     pace.succeed(t, None, 0.5);
     pace.poke(t);
-    assert_eq!(pace.due(false), Some(t + ms(100)));
+    assert_eq!(pace.due(), Some(t + ms(100)));
 }
 
 #[test]
 fn failures_back_off_after_three_seconds() {
     let (mut pace, t) = (Pace::new(MIN, MAX), Instant::now());
     pace.begin();
-    pace.fail(t, 1.0);
+    pace.fail(t, false, 1.0);
     let brisk: Vec<u64> = (1..=12).map(|n| n * 250).collect();
     let slow = [3_500, 4_500, 6_500, 10_500, 15_500, 20_500];
     assert_eq!(
@@ -101,7 +104,7 @@ fn failures_back_off_after_three_seconds() {
 fn the_jitter_takes_up_to_half() {
     let (mut pace, t) = (Pace::new(MIN, MAX), Instant::now());
     pace.begin();
-    pace.fail(t, 0.0);
+    pace.fail(t, false, 0.0);
     let times = failing(&mut pace, t, ms(60_000), 0.0);
     // Half of 500, 1000, 2000, 4000 and then of 5000.
     assert_eq!(
@@ -114,7 +117,7 @@ fn the_jitter_takes_up_to_half() {
 fn an_episode_ends_with_quiet() {
     let (mut pace, t) = (Pace::new(MIN, MAX), Instant::now());
     pace.begin();
-    pace.fail(t, 1.0);
+    pace.fail(t, false, 1.0);
     let times = failing(&mut pace, t, ms(11_000), 1.0);
     assert_eq!(times.last(), Some(&10_500), "at 5 s by now");
     let end = t + ms(15_500);
@@ -123,16 +126,16 @@ fn an_episode_ends_with_quiet() {
 
     // Still the same episode: a poke does not start afresh...
     pace.poke(end + ms(1_000));
-    assert!(pace.due(false).unwrap() >= end + ms(2_500));
+    assert!(pace.due().unwrap() >= end + ms(2_500));
     pace.begin();
     pace.succeed(end + ms(5_000), Some(MAX), 0.5);
     // ...until nothing was demanded for long enough.
     let later = end + ms(5_000 + 10_001);
     pace.poke(later);
-    assert!(pace.due(false).unwrap() <= later);
+    assert!(pace.due().unwrap() <= later);
     pace.begin();
-    pace.fail(later, 0.5);
-    assert_eq!(pace.due(false), Some(later + STEP));
+    pace.fail(later, false, 0.5);
+    assert_eq!(pace.due(), Some(later + STEP));
 }
 
 #[test]
@@ -143,7 +146,7 @@ fn pokes_further_apart_than_a_step_back_off_too() {
     while now < t + ms(30_000) {
         now += ms(300);
         pace.poke(now);
-        if pace.due(false).unwrap() <= now {
+        if pace.due().unwrap() <= now {
             pace.begin();
             pace.succeed(now, Some(MAX), 0.5);
             look_ups += 1;
@@ -158,13 +161,99 @@ fn slow_failures_back_off_too() {
     for _ in 0..10 {
         pace.begin();
         now += ms(2_000);
-        pace.fail(now, 1.0);
-        now = pace.due(false).unwrap();
+        pace.fail(now, false, 1.0);
+        now = pace.due().unwrap();
     }
-    let due = pace.due(false).unwrap();
+    let due = pace.due().unwrap();
     pace.begin();
-    pace.fail(due + ms(2_000), 1.0);
-    assert_eq!(pace.due(false), Some(due + ms(2_000) + SLOWEST));
+    pace.fail(due + ms(2_000), false, 1.0);
+    assert_eq!(pace.due(), Some(due + ms(2_000) + SLOWEST));
+}
+
+/// The times of look-ups (in ms since `from`) up to `until`, if each takes no time and ends as told,
+/// and somebody waits for a primary all the time.
+fn waiting(pace: &mut Pace, from: Instant, until: Duration, trouble: Option<bool>) -> Vec<u64> {
+    let mut times = Vec::new();
+    pace.wait(from, true);
+    while let Some(due) = pace.due() {
+        if due > from + until {
+            break;
+        }
+        times.push(u64::try_from((due - from).as_millis()).unwrap());
+        pace.wait(due, true);
+        pace.begin();
+        match trouble {
+            Some(trouble) => pace.fail(due, trouble, 0.5),
+            None => pace.succeed(due, None, 0.5),
+        }
+    }
+    times
+}
+
+#[test]
+fn trouble_backs_off_at_once() {
+    let (mut pace, t) = (Pace::new(MIN, MAX), Instant::now());
+    pace.begin();
+    pace.fail(t, true, 1.0);
+    let mut times = Vec::new();
+    while times.len() < 8 {
+        let due = pace.due().unwrap();
+        times.push((due - t).as_millis());
+        pace.begin();
+        pace.fail(due, true, 1.0);
+    }
+    assert_eq!(
+        times,
+        [250, 750, 1_750, 3_750, 7_750, 12_750, 17_750, 22_750]
+    );
+}
+
+#[test]
+fn urgency_is_a_tenth_of_the_time_waited() {
+    let (mut pace, t) = settled();
+    let times = waiting(&mut pace, t, ms(120_000), None);
+    assert_eq!(
+        times[..10],
+        [100, 200, 300, 400, 500, 600, 700, 800, 900, 1_000]
+    );
+    for two in times.windows(2) {
+        let (gap, waited) = (two[1] - two[0], two[0]);
+        let most = (waited / 10).clamp(100, 5_000);
+        assert!(gap >= 100 && gap <= most, "{gap} ms after {waited} ms");
+        assert!(gap >= most * 7 / 10, "{gap} ms after {waited} ms");
+    }
+    assert!(times.len() < 100, "{}", times.len());
+
+    // Nobody waits for a while: half of it is forgotten for each second.
+    let quiet = t + ms(120_000 + 100_000);
+    pace.wait(t + ms(120_000), false);
+    pace.wait(quiet, true);
+    pace.begin();
+    pace.succeed(quiet, None, 0.5);
+    assert_eq!(pace.due(), Some(quiet + URGENT));
+}
+
+#[test]
+fn urgency_spares_a_server_in_trouble() {
+    let (mut pace, t) = settled();
+    let times = waiting(&mut pace, t, ms(2_400), Some(true));
+    assert_eq!(times[..4], [100, 350, 600, 850]);
+    let (mut pace, t) = settled();
+    let times = waiting(&mut pace, t, ms(2_400), Some(false));
+    assert_eq!(times[..4], [100, 200, 300, 400], "no pod is no trouble");
+}
+
+#[test]
+fn waiters_that_come_and_go_do_not_evade_the_decay() {
+    let (mut pace, t) = settled();
+    let mut look_ups = 0;
+    // 5 s of waiting and 1 s of rest, for 10 minutes.
+    for n in 0..100 {
+        let from = t + ms(n * 6_000);
+        look_ups += waiting(&mut pace, from, ms(5_000), None).len();
+        pace.wait(from + ms(5_000), false);
+    }
+    assert!(look_ups < 300, "{look_ups} in 10 minutes");
 }
 
 proptest! {
@@ -177,7 +266,7 @@ proptest! {
         let mut pace = Pace::new(MIN, MAX);
         let mut now = Instant::now();
         pace.begin();
-        pace.fail(now, 0.5);
+        pace.fail(now, false, 0.5);
         let mut ended = now;
         for (what, wait, random) in steps {
             now += ms(wait);
@@ -190,15 +279,14 @@ proptest! {
                 }
                 2 => {
                     pace.begin();
-                    pace.fail(now, random);
+                    pace.fail(now, false, random);
                     ended = now;
                 }
                 _ => {}
             }
-            let due = pace.due(false).unwrap();
+            let due = pace.due().unwrap();
             prop_assert!(due >= ended + STEP);
             prop_assert!(due <= ended + MAX.mul_f64(1.1));
-            prop_assert_eq!(pace.due(true), Some(ended + URGENT));
         }
     }
 }

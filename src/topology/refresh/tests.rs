@@ -8,12 +8,18 @@ use super::*;
 use crate::discovery::{BoxFuture, FoundPod};
 use crate::name::Ordinal;
 
+mod failures;
+mod freshness;
+mod outage;
+mod promises;
+
 /// How the fake resolver replies.
 #[derive(Clone, Debug)]
 enum Reply {
     /// These ordinals, after this many ms.
     Pods(Vec<u32>, u64),
     Fail,
+    Error(ResolveError),
     Hang,
     Panic,
 }
@@ -22,6 +28,8 @@ enum Reply {
 #[derive(Debug)]
 struct Fake {
     reply: Mutex<Reply>,
+    /// Of answers with pods.
+    ttl: Mutex<Option<Duration>>,
     start: Instant,
     asked: Mutex<Vec<u64>>,
 }
@@ -29,8 +37,10 @@ struct Fake {
 impl Fake {
     fn new(reply: Reply) -> Arc<Self> {
         let (reply, asked) = (Mutex::new(reply), Mutex::default());
+        let ttl = Mutex::new(Some(Duration::from_secs(5)));
         Arc::new(Self {
             reply,
+            ttl,
             start: Instant::now(),
             asked,
         })
@@ -60,6 +70,7 @@ impl Resolve for Fake {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap();
         self.asked.lock().unwrap().push(now);
         let reply = self.reply.lock().unwrap().clone();
+        let ttl = *self.ttl.lock().unwrap();
         Box::pin(async move {
             match reply {
                 Reply::Pods(ordinals, delay) => {
@@ -68,13 +79,13 @@ impl Resolve for Fake {
                         let address = [10, 0, 0, u8::try_from(n).unwrap()].into();
                         FoundPod::new(Some(Ordinal::new(n)), format!("mysql-{n}"), [address], 3306)
                     };
-                    let ttl = Some(Duration::from_secs(5));
                     Ok(Answer::new("mysql", ordinals.into_iter().map(pod), ttl))
                 }
                 Reply::Fail => Err(ResolveError::NotFound {
                     name: "mysql".to_owned(),
                     asked: vec![],
                 }),
+                Reply::Error(error) => Err(error),
                 Reply::Hang => std::future::pending().await,
                 Reply::Panic => panic!("as the test wants"),
             }
@@ -245,6 +256,26 @@ async fn what_is_absent_goes_without_a_new_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_absent_goes_while_a_look_up_hangs() {
+    let fake = Fake::new(Reply::Pods(vec![0, 1], 0));
+    let discovery = fake.start();
+    discovery.first_answer().await;
+    fake.set(Reply::Pods(vec![0], 0));
+    discovery.resolve_now();
+    pass(300).await;
+    pass(25_000).await;
+    fake.set(Reply::Hang);
+    let hangs = fake.asked().len();
+    let mut snapshots = discovery.subscribe();
+    let known = |n: usize| move |topology: &Arc<Topology>| topology.pods().len() == n;
+    snapshots.wait_for(known(1)).await.unwrap();
+    let passed = fake.start.elapsed().as_millis();
+    // The last good answer without it is where its absence was seen first: at 250 ms.
+    assert!((30_250..30_260).contains(&passed), "{passed}");
+    assert!(hangs > 0 && fake.asked().len() == 1, "it still hangs");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_task_ends_with_the_last_handle() {
     for (reply, idle) in [
         (Reply::Pods(vec![0], 0), 1_000),
@@ -308,51 +339,4 @@ fn the_end_of_the_runtime_is_noticed_and_a_late_drop_is_harmless() {
     assert!(!discovery.topology().is_empty());
     drop(discovery.wait_for_primary());
     drop(discovery);
-}
-
-/// Collects what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn operators_are_told_once() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .without_time()
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let fake = Fake::new(Reply::Pods(vec![0], 0));
-    let discovery = fake.start();
-    discovery.first_answer().await;
-    fake.set(Reply::Fail);
-    pass(60_000).await;
-    fake.set(Reply::Pods(vec![0], 0));
-    pass(10_000).await;
-
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<_> = text.lines().map(str::trim_start).collect();
-    assert_eq!(lines.len(), 3, "{text}");
-    assert!(lines[0].starts_with("INFO") && lines[0].contains("mysql-0 at 10.0.0.0:3306 added"));
-    assert!(lines[0].contains("from=0 to=1"), "{text}");
-    assert!(
-        lines[1].starts_with("WARN") && lines[1].contains("no ready pod"),
-        "{text}"
-    );
-    assert!(
-        lines[2].starts_with("INFO") && lines[2].contains("works again"),
-        "{text}"
-    );
 }
