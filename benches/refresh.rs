@@ -1,4 +1,4 @@
-//! What one refresh costs: the look-up and the merge, at 3, 100, 500 and 1,000 pods.
+//! What one refresh costs: the look-up and the merge, at 3, 100, 300 and 1,000 pods.
 //!
 //! ```text
 //! cargo bench --bench refresh --features testkit
@@ -31,7 +31,7 @@ use tokio::time::Instant;
 type Failure = Box<dyn Error + Send + Sync>;
 
 const GRACE: Duration = Duration::from_secs(30);
-const SIZES: [u32; 4] = [3, 100, 500, 1_000];
+const SIZES: [u32; 4] = [3, 100, 300, 1_000];
 
 fn address(n: u32) -> IpAddr {
     Ipv4Addr::from(0x0a00_0000 + n).into()

@@ -5,13 +5,14 @@
 mod choice;
 mod error;
 mod secret;
+mod tls;
 mod validate;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-pub(crate) use self::choice::Choice;
+pub(crate) use self::{choice::Choice, tls::Tls};
 pub use self::{
-    choice::{ColdStart, PrimaryBy, ReplicaPolicy, Reset, TwoPrimaries, Verify},
+    choice::{ColdStart, PrimaryBy, ReplicaPolicy, Reset, SslMode, TwoPrimaries, Verify},
     error::ConfigError,
     secret::Secret,
 };
@@ -37,6 +38,7 @@ pub struct Config {
     pub(crate) port: u16,
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
+    pub(crate) password_file: Option<PathBuf>,
     pub(crate) database: Option<String>,
     pub(crate) statefulset: Option<String>,
     pub(crate) connect_timeout: Duration,
@@ -57,6 +59,7 @@ pub struct Config {
     pub(crate) primary: PrimaryBy,
     pub(crate) two_primaries: TwoPrimaries,
     pub(crate) cold_start: ColdStart,
+    pub(crate) tls: Tls,
     pub(crate) name_servers: Vec<SocketAddr>,
     pub(crate) search: Option<Vec<String>>,
     pub(crate) port_name: Option<String>,
@@ -320,6 +323,7 @@ impl Default for Config {
             port: 3306,
             user: String::new(),
             password: None,
+            password_file: None,
             database: None,
             statefulset: None,
             connect_timeout: Duration::from_secs(2),
@@ -340,6 +344,7 @@ impl Default for Config {
             primary: PrimaryBy::default(),
             two_primaries: TwoPrimaries::default(),
             cold_start: ColdStart::default(),
+            tls: Tls::default(),
             name_servers: Vec::new(),
             search: None,
             port_name: None,
@@ -360,6 +365,7 @@ impl fmt::Debug for Config {
                 "password",
                 &self.password.as_ref().map(|_| format_args!("***")),
             )
+            .field("password_file", &self.password_file)
             .field("database", &self.database)
             .field("statefulset", &self.statefulset)
             .field("connect_timeout", &self.connect_timeout)
@@ -380,6 +386,7 @@ impl fmt::Debug for Config {
             .field("primary", &self.primary)
             .field("two_primaries", &self.two_primaries)
             .field("cold_start", &self.cold_start)
+            .field("tls", &self.tls)
             .field("name_servers", &self.name_servers)
             .field("search", &self.search)
             .field("port_name", &self.port_name)

@@ -20,6 +20,13 @@
 //! | `port_name` | a name | [`Config::with_port_name`] |
 //! | `allow_alias` | `true`, `false` | [`Config::with_allow_alias`] |
 //! | `replica_service` | a Service, as the host | [`Config::with_replica_service`] |
+//! | `password_file` | a path | [`Config::with_password_file`] |
+//! | `sslmode` | `disabled`, `preferred`, `required`, `verify-ca`, `verify-identity` | [`Config::with_ssl_mode`] |
+//! | `ssl_ca` | a path | [`Config::with_ssl_ca`] |
+//! | `ssl_cert`, `ssl_key` | paths | [`Config::with_ssl_identity`] |
+//! | `tls_name` | a name, also with `{host}`, `{pod}`, `{service}` | [`Config::with_tls_name`] |
+//!
+//! MySQL's spellings `ssl-mode=VERIFY_CA`, `ssl-ca`, `ssl-cert` and `ssl-key` mean the same.
 //!
 //! This module must never quote a text in an error before it has proven that no password can be
 //! part of it.

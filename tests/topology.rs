@@ -44,7 +44,7 @@ async fn a_refresh_costs_one_query_or_two_whatever_the_number_of_pods() {
         assert_eq!(queries(pods).await, [1, 1, 1], "{pods}");
     }
     // Truncated there, and asked again over TCP.
-    for pods in [16, 100, 500] {
+    for pods in [16, 100, 300] {
         assert_eq!(queries(pods).await, [2, 2, 2], "{pods}");
     }
 }

@@ -111,10 +111,10 @@ impl Builder {
         };
         Ok(Cluster {
             inner: Arc::new(Inner {
+                login: Arc::new(Login::new(&self.config)),
                 config: self.config,
                 source,
                 history: Arc::new(History::default()),
-                login: Arc::new(Login::default()),
                 running: OnceLock::new(),
                 starting: Mutex::new(()),
                 closed: AtomicBool::new(false),

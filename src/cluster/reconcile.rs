@@ -302,7 +302,7 @@ mod tests {
         let balance = Balance::new(stream, BalanceConfig::default(), &handle);
         let pools = Arc::new(Pools::new(
             Config::new("mysql", "app"),
-            Arc::default(),
+            Arc::new(Login::new(&Config::new("mysql", "app"))),
             Arc::default(),
             Roles::new(&Config::new("mysql", "app")),
             handle,

@@ -31,6 +31,30 @@ pub enum Verify {
     Off,
 }
 
+/// Whether connections are encrypted, and what a server's certificate must prove: MySQL's words.
+///
+/// Only the two that verify keep out somebody who poses as the server: with the others such a one
+/// can read and change everything, and may learn the password. Without encryption the password is
+/// not readable for who only listens, but statements and rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum SslMode {
+    /// No encryption. In a URL: `disabled`.
+    #[default]
+    Disabled,
+    /// Encrypted if the server can, and without encryption if it cannot. Nothing is verified: this
+    /// keeps out who only listens, and nobody else. In a URL: `preferred`.
+    Preferred,
+    /// Encrypted or not at all. Nothing is verified. In a URL: `required`.
+    Required,
+    /// Encrypted, and the certificate must be signed by an authority in `ssl_ca` and valid now,
+    /// for whatever name. In a URL: `verify-ca`.
+    VerifyCa,
+    /// As `VerifyCa`, and the certificate must carry the pod's name (see
+    /// [`Config::with_tls_name`](crate::Config::with_tls_name)). In a URL: `verify-identity`.
+    VerifyIdentity,
+}
+
 /// When a connection's session is reset on its way back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -92,6 +116,16 @@ pub(crate) trait Choice: Sized + Copy + 'static {
     const WANTED: &'static str;
 }
 
+// === impl SslMode ===
+
+impl SslMode {
+    /// Its spelling in a URL.
+    pub(super) fn word(self) -> &'static str {
+        let known = Self::SPELLINGS.iter().find(|(_, mode)| *mode == self);
+        known.map_or("", |(word, _)| word)
+    }
+}
+
 // === impl Choice ===
 
 impl Choice for ReplicaPolicy {
@@ -110,6 +144,23 @@ impl Choice for Verify {
         ("off", Self::Off),
     ];
     const WANTED: &'static str = "use auto, strict or off";
+}
+
+impl Choice for SslMode {
+    const SPELLINGS: &'static [(&'static str, Self)] = &[
+        ("disabled", Self::Disabled),
+        ("preferred", Self::Preferred),
+        ("required", Self::Required),
+        ("verify-ca", Self::VerifyCa),
+        ("verify-identity", Self::VerifyIdentity),
+        // As MySQL's own tools print them.
+        ("DISABLED", Self::Disabled),
+        ("PREFERRED", Self::Preferred),
+        ("REQUIRED", Self::Required),
+        ("VERIFY_CA", Self::VerifyCa),
+        ("VERIFY_IDENTITY", Self::VerifyIdentity),
+    ];
+    const WANTED: &'static str = "use disabled, preferred, required, verify-ca or verify-identity";
 }
 
 impl Choice for Reset {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, tls};
 
 /// Beyond this a duration is a mistake, and sums of points in time could overflow.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -15,6 +15,7 @@ pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
     names(config)?;
     durations(config)?;
     counts(config)?;
+    config.tls.validate(tls::driver_has_tls())?;
     dns(config)
 }
 
@@ -60,6 +61,14 @@ fn names(config: &Config) -> Result<(), ConfigError> {
         .is_some_and(|password| password.expose().contains('\0'))
     {
         return Err(ConfigError::Password);
+    }
+    if let Some(path) = &config.password_file {
+        tls::file("password_file", path)?;
+        if config.password.is_some() {
+            let given = path.display().to_string();
+            let wanted = "a password is given as well: give one of them";
+            return Err(invalid("password_file", given, wanted));
+        }
     }
     Ok(())
 }

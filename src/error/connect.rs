@@ -2,9 +2,12 @@
 //!
 //! Owns the reasons and what each means for the balancer. It must never carry a password.
 
+use super::account::{is_access_denied, is_wrong_login};
+use super::secure::{FileProblem, TlsProblem};
 use crate::balance::{Class, Classify};
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +102,30 @@ pub enum ConnectError {
         /// The server's words.
         message: String,
     },
+    /// No encrypted connection could be had, or the server did not prove who it is. The password
+    /// was not sent.
+    #[error("no TLS with {pod}: {problem}{}", because(cause))]
+    Tls {
+        /// Where.
+        pod: PodId,
+        /// What is wrong.
+        problem: TlsProblem,
+        /// The words of the TLS library; may be empty.
+        cause: String,
+    },
+    /// A file that the options name cannot be used: the password, the authorities, the client's
+    /// certificate or its key. Nothing was dialled.
+    #[error("`{option}` ({}) {problem}{}", path.display(), because(cause))]
+    File {
+        /// The option that names it.
+        option: &'static str,
+        /// The file.
+        path: Box<PathBuf>,
+        /// What is wrong.
+        problem: FileProblem,
+        /// The words of the operating system or the TLS library; may be empty. Never the content.
+        cause: String,
+    },
     /// The server has no room for another connection.
     #[error("{pod} has no room for another connection: {message} (error {code})")]
     Overloaded {
@@ -173,13 +200,19 @@ impl Classify for ConnectError {
     #[deny(clippy::wildcard_enum_match_arm)]
     fn class(&self) -> Class {
         match self {
+            // The account has worked before: connections that exist are well, and the password is
+            // being changed, or this server's accounts are not there yet.
+            Self::Rejected { code, .. } if is_access_denied(*code) => Class::Unfit(UNFIT_PAUSE),
             Self::Unreachable { .. }
             | Self::Silent { .. }
             | Self::ClosedEarly { .. }
             | Self::NotMysql { .. }
             | Self::Rejected { .. }
+            // This pod's certificate says nothing about the others'.
+            | Self::Tls { .. }
             | Self::WrongPod { .. } => Class::Failure,
-            Self::AccessDenied { .. } => Class::Fatal,
+            // The account and the files are the same for all pods.
+            Self::AccessDenied { .. } | Self::File { .. } => Class::Fatal,
             Self::Overloaded { .. } => Class::Overloaded,
             Self::ReadOnly { .. }
             | Self::Contested { .. }
@@ -193,11 +226,10 @@ impl Classify for ConnectError {
 impl ConnectError {
     /// For how long asking the server again would only repeat it.
     ///
-    /// A refused login is remembered longest: servers lock accounts after too many.
+    /// What concerns the account alone is remembered for all pods together, see `mysql::login`.
     pub(crate) fn remembered_for(&self) -> Duration {
         match self {
-            Self::AccessDenied { .. } => Duration::from_secs(1),
-            Self::Rejected { code, .. } if *code == 1045 => Duration::from_secs(1),
+            Self::AccessDenied { code, .. } if !is_wrong_login(*code) => Duration::from_secs(1),
             Self::ReadOnly { .. } | Self::HistoryLost { .. } => UNFIT_PAUSE,
             _ => Duration::ZERO,
         }
@@ -212,5 +244,12 @@ impl ConnectError {
                 | Self::Contested { .. }
                 | Self::TwoPrimaries { .. }
         )
+    }
+}
+
+fn because(cause: &str) -> String {
+    match cause {
+        "" => String::new(),
+        cause => format!(": {cause}"),
     }
 }

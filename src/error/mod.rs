@@ -3,9 +3,13 @@
 //! Owns one error type for the whole crate, by what the caller can do next. It must never carry a
 //! password, and never the rows of a result.
 
+mod account;
 mod connect;
+mod secure;
 
+pub(crate) use account::{is_access_denied, is_wrong_login};
 pub use connect::{ConnectError, PodId};
+pub use secure::{FileProblem, TlsProblem};
 
 use crate::balance::EndpointReport;
 use crate::config::ConfigError;

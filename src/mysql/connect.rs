@@ -1,32 +1,33 @@
 //! Making one connection to one pod: dial, log in, and prove that it is the pod we mean.
 //!
 //! Owns everything between an address and a connection that may be handed out: the driver's
-//! options, the deadline, the one extra round trip that asks who the server is, and the typed
-//! reasons for refusing it. It must never hand out a connection whose identity was not checked,
+//! options, the deadline, and the one extra round trip that asks who the server is. It must never hand out a connection whose identity was not checked,
 //! and must never put a password into an error.
 
-use super::fault::{is_access_denied, is_overload};
+use super::credentials::Credentials;
+use super::login::Login;
 use super::position::Position;
-use crate::config::{Config, Verify};
-use crate::error::{ConnectError, PodId};
+pub(crate) use super::raw::Raw;
+use super::refusal::refusal;
+use super::tls;
+use crate::config::{Config, SslMode, Verify};
+use crate::error::{ConnectError, PodId, TlsProblem, is_wrong_login};
 use crate::name::Ordinal;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, QueryResult, Row, TextProtocol};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Rows larger than this cannot be received. The protocol's own limit, so that the server's
 /// `max_allowed_packet` decides; asking the server would cost a round trip per connect.
 const MAX_PACKET: usize = 1 << 30;
 
-/// The account, and whether any pod has ever accepted it.
-#[derive(Debug, Default)]
-pub(crate) struct Login {
-    accepted: AtomicBool,
-}
+/// With `sslmode=preferred`: for how long a server that offered no TLS is not asked for it again,
+/// which costs a connection each time.
+const PLAIN_MEMORY: Duration = Duration::from_secs(60);
 
 /// What a session may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +65,23 @@ pub(crate) struct Dialler {
     timeout: Duration,
     user: String,
     database: Option<String>,
-    /// One per incarnation: it holds the driver's caches.
-    opts: Opts,
+    /// All but the secrets and TLS.
+    base: OptsBuilder,
+    ssl_mode: SslMode,
+    /// The name on the pod's certificate.
+    tls_name: String,
+    made: Arc<Mutex<Made>>,
     login: Arc<Login>,
+}
+
+/// What is kept from connect to connect.
+#[derive(Default)]
+struct Made {
+    /// By version of the credentials, the newest last: they hold the TLS sessions, without which a
+    /// connect takes twice as long. Two, for the old password may be in use beside the new one.
+    opts: Vec<(u64, Opts)>,
+    /// When the server was last without TLS.
+    plain: Option<Instant>,
 }
 
 impl fmt::Debug for Dialler {
@@ -87,12 +102,11 @@ impl Dialler {
         address: SocketAddr,
         login: Arc<Login>,
     ) -> Self {
-        let opts = OptsBuilder::default()
+        let base = OptsBuilder::default()
             .ip_or_hostname(host)
             .resolved_ips(Some(vec![address.ip()]))
             .tcp_port(address.port())
             .user(Some(&config.user))
-            .pass(config.password.as_ref().map(|secret| secret.expose()))
             .db_name(config.database.as_ref())
             // The default goes to the server's unix socket behind our back.
             .prefer_socket(Some(false))
@@ -107,7 +121,10 @@ impl Dialler {
             timeout: config.connect_timeout,
             user: config.user.clone(),
             database: config.database.clone(),
-            opts: opts.into(),
+            base,
+            ssl_mode: config.tls.mode(),
+            tls_name: config.tls.name_of(host),
+            made: Arc::default(),
             login,
         }
     }
@@ -118,15 +135,7 @@ impl Dialler {
     ///
     /// Dropping the future closes the socket.
     pub(crate) async fn connect(&self, kind: SessionKind) -> Result<(Raw, Facts), ConnectError> {
-        let attempt = async {
-            let conn = Conn::new(self.opts.clone()).await;
-            let mut conn = Raw::new(conn.map_err(|error| self.refusal(error))?);
-            let facts = self.introduce(&mut conn, kind).await;
-            let facts = facts.map_err(|error| self.refusal(error))?;
-            // Not before: MariaDB lets an expired password in, and then refuses every statement.
-            self.login.accepted.store(true, Ordering::Relaxed);
-            Ok((conn, facts))
-        };
+        let attempt = self.log_in(kind);
         let (conn, (hostname, facts)) = tokio::time::timeout(self.timeout, attempt)
             .await
             .unwrap_or_else(|_| {
@@ -137,6 +146,129 @@ impl Dialler {
             })?;
         self.check_hostname(&hostname)?;
         Ok((conn, facts))
+    }
+
+    /// Logs in with what is right now. A refused password is read again at once, and tried again
+    /// if it, or the servers' idea of it, has changed.
+    async fn log_in(&self, kind: SessionKind) -> Result<(Raw, (String, Facts)), ConnectError> {
+        let address = self.pod.address();
+        let mut refused = None;
+        loop {
+            let turn = match self.login.turn(address, refused.is_some()).await {
+                Ok(turn) => turn,
+                Err(known) => return Err(self.judge_login(refused.unwrap_or(known))),
+            };
+            let error = match self.greet(&turn.credentials, kind).await {
+                Ok(done) => {
+                    // Not before: MariaDB lets an expired password in, and then refuses every
+                    // statement.
+                    self.login.accepted(address, &turn.credentials);
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            match error {
+                ConnectError::AccessDenied { code, .. } if is_wrong_login(code) => {
+                    self.login.refused(address, &turn.credentials, &error);
+                    refused = Some(error);
+                }
+                error => return Err(self.judge_login(error)),
+            }
+        }
+    }
+
+    /// An account that worked before is right; this server is not one of ours, or not ready yet,
+    /// or the password is being changed.
+    fn judge_login(&self, error: ConnectError) -> ConnectError {
+        match error {
+            ConnectError::AccessDenied {
+                pod, code, message, ..
+            } if self.login.was_accepted() => ConnectError::Rejected { pod, code, message },
+            error => error,
+        }
+    }
+
+    /// Connects, and asks who answered.
+    async fn greet(
+        &self,
+        credentials: &Credentials,
+        kind: SessionKind,
+    ) -> Result<(Raw, (String, Facts)), ConnectError> {
+        let plain = self.ssl_mode == SslMode::Preferred
+            && (self.made().plain).is_some_and(|at| at.elapsed() < PLAIN_MEMORY);
+        let conn = match self.dial(credentials, plain).await {
+            Err(error) if self.ssl_mode == SslMode::Preferred => {
+                self.prefer(plain, error, credentials).await
+            }
+            conn => conn,
+        };
+        let mut conn = Raw::new(conn?);
+        let facts = self.introduce(&mut conn, kind).await;
+        let facts = facts.map_err(|error| refusal(&self.pod, &self.user, error))?;
+        Ok((conn, facts))
+    }
+
+    async fn dial(&self, credentials: &Credentials, plain: bool) -> Result<Conn, ConnectError> {
+        let conn = Conn::new(self.opts(credentials, plain)).await;
+        conn.map_err(|error| refusal(&self.pod, &self.user, error))
+    }
+
+    /// The other way, encrypted or not, if `error` may be because of the one that was tried.
+    async fn prefer(
+        &self,
+        plain: bool,
+        error: ConnectError,
+        credentials: &Credentials,
+    ) -> Result<Conn, ConnectError> {
+        match error {
+            ConnectError::Tls {
+                problem: TlsProblem::NotOffered,
+                ..
+            } => {
+                self.made().plain = Some(Instant::now());
+                self.dial(credentials, true).await
+            }
+            // It offered none a moment ago; perhaps it demands it now. MariaDB does not tell that
+            // from a wrong password.
+            ConnectError::Tls { .. } | ConnectError::AccessDenied { .. } if plain => {
+                self.made().plain = None;
+                match self.dial(credentials, false).await {
+                    Err(ConnectError::Tls {
+                        problem: TlsProblem::NotOffered,
+                        ..
+                    }) => Err(error),
+                    conn => conn,
+                }
+            }
+            error => Err(error),
+        }
+    }
+
+    /// The driver's options for these credentials, made once.
+    fn opts(&self, credentials: &Credentials, plain: bool) -> Opts {
+        let password = credentials.password.as_ref().map(|secret| secret.expose());
+        let base = || self.base.clone().pass(password);
+        if plain {
+            // Nothing in it is worth keeping.
+            return base().into();
+        }
+        let mut made = self.made();
+        let version = credentials.version;
+        if let Some((_, opts)) = made.opts.iter().find(|(made, _)| *made == version) {
+            return opts.clone();
+        }
+        let ssl = tls::options(self.ssl_mode, &self.tls_name, credentials);
+        let opts: Opts = base().ssl_opts(ssl).into();
+        made.opts.push((version, opts.clone()));
+        made.opts.sort_unstable_by_key(|(version, _)| *version);
+        if made.opts.len() > 2 {
+            made.opts.remove(0);
+        }
+        opts
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Brings a session to the state every user may rely on.
@@ -250,66 +382,6 @@ impl Dialler {
             hostname: hostname.to_owned(),
         })
     }
-
-    fn refusal(&self, error: mysql_async::Error) -> ConnectError {
-        use mysql_async::{DriverError, Error, IoError};
-        let pod = self.pod.clone();
-        match error {
-            Error::Server(error) if is_overload(error.code) => ConnectError::Overloaded {
-                pod,
-                code: error.code,
-                message: error.message,
-            },
-            // An account that worked before is right; this server is not one of ours, or not
-            // ready yet.
-            Error::Server(error)
-                if is_access_denied(error.code) && !self.login.accepted.load(Ordering::Relaxed) =>
-            {
-                ConnectError::AccessDenied {
-                    pod,
-                    user: self.user.clone(),
-                    code: error.code,
-                    message: error.message,
-                }
-            }
-            Error::Server(error) => ConnectError::Rejected {
-                pod,
-                code: error.code,
-                message: error.message,
-            },
-            Error::Io(IoError::Io(error)) => match error.kind() {
-                // A close with unread bytes arrives as a reset.
-                std::io::ErrorKind::UnexpectedEof
-                | std::io::ErrorKind::ConnectionReset
-                | std::io::ErrorKind::ConnectionAborted
-                | std::io::ErrorKind::BrokenPipe => ConnectError::ClosedEarly { pod },
-                // What the driver's decoder makes of foreign bytes.
-                std::io::ErrorKind::Other | std::io::ErrorKind::InvalidData => {
-                    ConnectError::NotMysql {
-                        pod,
-                        cause: error.to_string(),
-                    }
-                }
-                _ => ConnectError::Unreachable {
-                    pod,
-                    cause: error.to_string(),
-                },
-            },
-            Error::Driver(
-                error @ (DriverError::UnexpectedPacket { .. }
-                | DriverError::PacketOutOfOrder
-                | DriverError::UnknownAuthPlugin { .. }
-                | DriverError::CantParseServerVersion { .. }),
-            ) => ConnectError::NotMysql {
-                pod,
-                cause: error.to_string(),
-            },
-            error => ConnectError::Unreachable {
-                pod,
-                cause: error.to_string(),
-            },
-        }
-    }
 }
 
 fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> mysql_async::Error {
@@ -352,49 +424,5 @@ fn same_statefulset(a: &str, b: &str) -> bool {
     match (split(a), split(b)) {
         (Some(a), Some(b)) => a == b,
         _ => false,
-    }
-}
-
-/// A driver connection that is closed, not cleaned up, when dropped.
-///
-/// The driver's own drop reads what is left of a result on a detached task, for as long as that
-/// takes (seen: 8 s). This one sends a farewell if that is possible without waiting, and closes
-/// the socket.
-pub(crate) struct Raw(Option<Conn>);
-
-impl Raw {
-    pub(crate) fn new(conn: Conn) -> Self {
-        Self(Some(conn))
-    }
-
-    /// What is left when a connection was moved on.
-    pub(crate) fn empty() -> Self {
-        Self(None)
-    }
-
-    /// The connection; an error after [`Raw::close`].
-    pub(crate) fn get(&mut self) -> mysql_async::Result<&mut Conn> {
-        let gone = mysql_async::Error::Driver(mysql_async::DriverError::ConnectionClosed);
-        self.0.as_mut().ok_or(gone)
-    }
-
-    pub(crate) fn peek(&self) -> Option<&Conn> {
-        self.0.as_ref()
-    }
-
-    /// Closes the connection at once, whatever state it is in.
-    pub(crate) fn close(&mut self) {
-        use futures_util::FutureExt;
-        if let Some(conn) = self.0.take() {
-            // The first poll marks the connection as closed, so that the driver's own drop does
-            // nothing more.
-            let _ = conn.disconnect().now_or_never();
-        }
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        self.close();
     }
 }

@@ -81,17 +81,9 @@ pub(crate) fn is_overload(code: u16) -> bool {
     matches!(code, 1040 | 1129 | 1135 | 1203 | 1226)
 }
 
-/// The login itself is wrong, or the account is closed to everybody.
-pub(crate) fn is_access_denied(code: u16) -> bool {
-    matches!(
-        code,
-        1045 | 1698     // wrong user or password
-        | 1044 | 1049 // no access to the database, no such database
-        | 1820 | 1862 // the password has expired
-        | 3118        // MySQL: account locked
-        | 3955        // MySQL: account locked after failed logins
-        | 4151 // MariaDB: account locked
-    )
+/// The server takes no connections without encryption.
+pub(super) fn demands_tls(code: u16) -> bool {
+    code == 3159
 }
 
 /// The server is read-only. 1290 stands for many options, so the text decides; 1836 is the

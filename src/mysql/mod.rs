@@ -6,22 +6,28 @@
 
 mod checkout;
 mod connect;
+mod credentials;
 mod fault;
 mod lease;
 mod lex;
+mod login;
 mod monitor;
 mod podconn;
 mod pool;
 mod position;
 mod queryable;
+mod raw;
+mod refusal;
 mod request;
 mod session;
 mod text;
+mod tls;
 mod trace;
 mod tx;
 
-pub(crate) use connect::{Dialler, Login};
+pub(crate) use connect::Dialler;
 pub(crate) use fault::is_read_only;
+pub(crate) use login::Login;
 pub(crate) use monitor::{Monitor, Report};
 pub(crate) use podconn::in_runtime;
 pub(crate) use pool::{Hooks, PodPool, Pool};

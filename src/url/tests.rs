@@ -51,6 +51,33 @@ fn the_long_form_sets_everything() {
     );
 }
 
+#[cfg(feature = "rustls-tls")]
+#[test]
+fn encryption_is_spelled_in_mysqls_words_and_in_those_of_this_crate() {
+    use crate::config::SslMode;
+    let ours = parse(
+        "mysql://app@mysql?sslmode=verify-identity&ssl_ca=/tls/ca.crt&ssl_cert=/tls/tls.crt\
+         &ssl_key=/tls/tls.key&tls_name={pod}.db.example.com&password_file=/run/pass%20word",
+    )
+    .unwrap();
+    let same = Config::new("mysql", "app")
+        .with_password_file("/run/pass word")
+        .with_ssl_mode(SslMode::VerifyIdentity)
+        .with_ssl_ca("/tls/ca.crt")
+        .with_ssl_identity("/tls/tls.crt", "/tls/tls.key")
+        .with_tls_name("{pod}.db.example.com");
+    assert_eq!(format!("{ours:?}"), format!("{same:?}"));
+
+    let tools = "ssl-mode=VERIFY_CA&ssl-ca=/c&ssl-cert=/d&ssl-key=/e";
+    let tools = parse(&format!("mysql://app@mysql?{tools}")).unwrap();
+    assert_eq!(tools.tls.mode(), SslMode::VerifyCa);
+    assert_eq!(tools.tls.key.as_deref(), Some("/e".as_ref()));
+    let twice = error("mysql://app@mysql?ssl-mode=REQUIRED&sslmode=required");
+    assert_eq!(twice, ConfigError::DuplicateOption { name: "sslmode" });
+    let wrong = error("mysql://app@mysql?sslmode=verify-full").to_string();
+    assert!(wrong.contains("verify-identity"), "{wrong}");
+}
+
 #[test]
 fn forms_that_are_accepted() {
     let password = |url| {

@@ -3,9 +3,11 @@
 //! Owns the choices and their validation. It must never leave anything running when a start
 //! fails: the unfinished lab is dropped like a finished one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Lab;
+use super::certificates::{Identity, ServerTls};
 use super::error::LabError;
 use super::recipe::ServerKind;
 
@@ -31,6 +33,7 @@ pub struct LabBuilder {
     pub(super) kind: ServerKind,
     pub(super) options: Vec<(Nodes, String)>,
     pub(super) deadline: Duration,
+    pub(super) tls: BTreeMap<u32, ServerTls>,
 }
 
 // === impl Nodes ===
@@ -60,6 +63,7 @@ impl LabBuilder {
             kind: ServerKind::default(),
             options: Vec::new(),
             deadline: Duration::from_secs(30),
+            tls: BTreeMap::new(),
         }
     }
 
@@ -86,6 +90,18 @@ impl LabBuilder {
     /// `--init-connect=SET @x = 1`. It comes last, so it overrules the lab's own.
     pub fn server_option(mut self, nodes: impl Into<Nodes>, option: impl Into<String>) -> Self {
         self.options.push((nodes.into(), option.into()));
+        self
+    }
+
+    /// A certificate for one server, which then takes encrypted connections, and the authority
+    /// (PEM) whose clients' certificates it accepts. Without one MariaDB offers no TLS; MySQL
+    /// signs a certificate itself, unless it gets the option `--tls-version=`.
+    pub fn tls(mut self, ordinal: u32, identity: Identity, clients: &str) -> Self {
+        let tls = ServerTls {
+            identity,
+            clients: clients.to_owned(),
+        };
+        self.tls.insert(ordinal, tls);
         self
     }
 

@@ -31,6 +31,7 @@
 
 mod address;
 mod builder;
+mod certificates;
 mod error;
 mod node;
 mod operations;
@@ -54,6 +55,8 @@ use tokio::time::timeout;
 // The embedded pods have the same addresses and the same account.
 pub(super) use address::{Addresses, PORT};
 pub use builder::{LabBuilder, Nodes};
+use certificates::ServerTls;
+pub use certificates::{Authority, Identity};
 pub use error::LabError;
 use node::{Node, Start, Tools};
 use process::Hostnames;
@@ -76,6 +79,8 @@ pub struct Lab {
     tools: Arc<Tools>,
     addresses: Mutex<Addresses>,
     nodes: RwLock<BTreeMap<u32, Arc<Node>>>,
+    /// What servers present from their next start on.
+    tls: Mutex<BTreeMap<u32, ServerTls>>,
     /// Held while the set of nodes changes.
     scaling: tokio::sync::Mutex<()>,
     // Last: directories go when no server uses them any more.
@@ -116,6 +121,7 @@ impl Lab {
             }),
             addresses: Mutex::new(Addresses::claim()?),
             nodes: RwLock::default(),
+            tls: Mutex::new(settings.tls.clone()),
             scaling: tokio::sync::Mutex::default(),
             settings,
             root,
@@ -372,9 +378,11 @@ impl Lab {
         };
         let options = self.settings.options.iter();
         let options = options.filter(|(nodes, _)| nodes.contains(node.ordinal));
+        let tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Start {
             address,
             primary,
+            tls: tls.get(&node.ordinal).cloned(),
             options: options.map(|(_, o)| o.clone()).collect(),
         })
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::certificates::ServerTls;
 use super::error::LabError;
 use super::process::Hostnames;
 use super::recipe::Recipe;
@@ -35,6 +36,7 @@ pub(super) struct Start {
     pub(super) address: Ipv4Addr,
     /// Where the primary is; nothing for the primary itself.
     pub(super) primary: Option<Ipv4Addr>,
+    pub(super) tls: Option<ServerTls>,
     /// Options of the test.
     pub(super) options: Vec<String>,
 }
@@ -161,6 +163,9 @@ impl Held<'_> {
         let mut command = tools
             .recipe
             .serve(*ordinal, start.address, &data, &log, init.as_deref());
+        if let Some(tls) = start.tls {
+            command.extend(tls.install(directory)?);
+        }
         command.extend(start.options);
         let command = tools.hostnames.wrap(pod, command);
         let server = Server::spawn(pod, directory, &command, tools.deadline).await?;

@@ -4,10 +4,12 @@
 //! process or a file. Each operation is over when it returns: no background work is left.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::PoisonError;
 
 use mysql_async::prelude::Queryable;
 
 use super::Lab;
+use super::certificates::{Identity, ServerTls};
 use super::error::LabError;
 
 impl Lab {
@@ -138,6 +140,17 @@ impl Lab {
         held.kill().await?;
         held.fill().await?;
         held.start(self.start_of(&node, node.face().address)?).await
+    }
+
+    /// The certificate that a server presents from its next start on, and the authority (PEM)
+    /// whose clients it accepts. See [`LabBuilder::tls`](super::LabBuilder::tls).
+    pub fn set_certificate(&self, ordinal: u32, identity: Identity, clients: &str) {
+        let tls = ServerTls {
+            identity,
+            clients: clients.to_owned(),
+        };
+        let mut all = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(ordinal, tls);
     }
 
     /// Adds a replica with an empty volume and returns its ordinal, the lowest that is free, when

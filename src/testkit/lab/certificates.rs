@@ -1,0 +1,157 @@
+//! Certificates for the lab's servers and their clients.
+//!
+//! Owns the making of keys and certificates, in memory. It must never be used for anything but
+//! tests: keys are neither protected nor revoked.
+
+use std::fs;
+use std::path::Path;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+
+use super::error::LabError;
+
+/// The cluster's part of a pod's stable name, as the stage publishes it.
+const DOMAIN: &str = "default.svc.cluster.local";
+
+/// An authority that signs certificates, trusted by whoever has its [`Authority::pem`].
+#[derive(Debug)]
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A certificate and its private key, both PEM.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Identity {
+    /// The certificate.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
+}
+
+/// What a server presents, and whose clients it accepts.
+#[derive(Debug, Clone)]
+pub(super) struct ServerTls {
+    pub(super) identity: Identity,
+    pub(super) clients: String,
+}
+
+// === impl Authority ===
+
+impl Authority {
+    /// An authority of this name, with a key of its own: two of the same name do not trust each
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// When the machine has no randomness.
+    pub fn new(name: &str) -> Result<Self, LabError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        let key = KeyPair::generate().map_err(failed)?;
+        let pem = params.self_signed(&key).map_err(failed)?.pem();
+        let issuer = Issuer::new(params, key);
+        Ok(Self { issuer, pem })
+    }
+
+    /// The authority's own certificate.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A certificate for these DNS names, valid now; for servers and clients alike.
+    ///
+    /// # Errors
+    ///
+    /// When a name cannot be one.
+    pub fn issue<I>(&self, names: I) -> Result<Identity, LabError>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.issue_until(names, 2100)
+    }
+
+    /// As [`Authority::issue`], but expired for years.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authority::issue`].
+    pub fn issue_expired<I>(&self, names: I) -> Result<Identity, LabError>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.issue_until(names, 2020)
+    }
+
+    /// The certificate of a pod: its stable name in the namespace `default`, and the short forms.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authority::issue`].
+    pub fn issue_for_pod(&self, statefulset: &str, ordinal: u32) -> Result<Identity, LabError> {
+        self.issue(pod_names(statefulset, ordinal))
+    }
+
+    fn issue_until<I>(&self, names: I, year: i32) -> Result<Identity, LabError>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let common = names.first().cloned().unwrap_or_default();
+        let mut params = CertificateParams::new(names).map_err(failed)?;
+        params.distinguished_name.push(DnType::CommonName, common);
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = KeyPair::generate().map_err(failed)?;
+        let cert = params.signed_by(&key, &self.issuer).map_err(failed)?.pem();
+        let key = key.serialize_pem();
+        Ok(Identity { cert, key })
+    }
+}
+
+// === impl ServerTls ===
+
+impl ServerTls {
+    /// Writes the files below `directory` and returns the server's options for them.
+    pub(super) fn install(&self, directory: &Path) -> Result<[String; 3], LabError> {
+        let folder = directory.join("tls");
+        let write = |name: &str, content: &str| {
+            let path = folder.join(name);
+            let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, content));
+            written.map_err(LabError::io(format!("writing {}", path.display())))?;
+            Ok(path.display().to_string())
+        };
+        Ok([
+            format!("--ssl-ca={}", write("ca.pem", &self.clients)?),
+            format!("--ssl-cert={}", write("cert.pem", &self.identity.cert)?),
+            format!("--ssl-key={}", write("key.pem", &self.identity.key)?),
+        ])
+    }
+}
+
+fn pod_names(statefulset: &str, ordinal: u32) -> [String; 3] {
+    let pod = format!("{statefulset}-{ordinal}");
+    let in_service = format!("{pod}.{statefulset}");
+    let full = format!("{in_service}.{DOMAIN}");
+    [full, in_service, pod]
+}
+
+fn failed(error: rcgen::Error) -> LabError {
+    LabError::Config(format!("no certificate could be made: {error}"))
+}
