@@ -85,6 +85,9 @@ pub struct Config {
     pub(crate) max_share: u8,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) statement_cache: usize,
+    pub(crate) port_name: Option<String>,
+    pub(crate) allow_alias: bool,
+    pub(crate) replica_service: Option<String>,
 }
 
 // === impl Config ===
@@ -100,7 +103,8 @@ impl Config {
     }
 
     /// The headless Service, as a short name (`mysql`), a name with its namespace
-    /// (`mysql.default`) or a full one. No default.
+    /// (`mysql.default`) or a full one. No default. The name of a pod (`mysql-0.mysql`, in the same
+    /// spellings) means that pod and no other.
     #[must_use]
     pub fn with_service(mut self, service: impl Into<String>) -> Self {
         self.service = service.into();
@@ -349,6 +353,34 @@ impl Config {
         self
     }
 
+    /// The name of the Service's port for MySQL, such as `mysql`; none by default. Its SRV records
+    /// are asked for first, and tell the servers' port. Needed where the Service has several ports
+    /// and the number is not known beforehand.
+    #[must_use]
+    pub fn with_port_name(mut self, name: impl Into<String>) -> Self {
+        self.port_name = Some(name.into());
+        self
+    }
+
+    /// Whether the Service's name may be an alias (a Service of the type ExternalName); default
+    /// false. Where cluster DNS uses autopath, a Service without ready pods can look like an alias
+    /// of a stranger, so allow it only if one is meant.
+    #[must_use]
+    pub fn with_allow_alias(mut self, allow: bool) -> Self {
+        self.allow_alias = allow;
+        self
+    }
+
+    /// A second headless Service, whose pods are the replicas, for charts that deploy primary and
+    /// replicas apart; none by default. The first Service then has the primary; see
+    /// [`PrimaryAndReplicas`](crate::discovery::PrimaryAndReplicas). The StatefulSet's name, if
+    /// given, is that of the first.
+    #[must_use]
+    pub fn with_replica_service(mut self, service: impl Into<String>) -> Self {
+        self.replica_service = Some(service.into());
+        self
+    }
+
     /// Whether these options can work together. Called by whoever takes a `Config`.
     ///
     /// # Errors
@@ -396,6 +428,9 @@ impl Default for Config {
             max_share: 50,
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             statement_cache: 512,
+            port_name: None,
+            allow_alias: false,
+            replica_service: None,
         }
     }
 }
@@ -440,6 +475,9 @@ impl fmt::Debug for Config {
             .field("max_share", &self.max_share)
             .field("max_lifetime", &self.max_lifetime)
             .field("statement_cache", &self.statement_cache)
+            .field("port_name", &self.port_name)
+            .field("allow_alias", &self.allow_alias)
+            .field("replica_service", &self.replica_service)
             .finish()
     }
 }

@@ -17,6 +17,9 @@
 //! | `verify` | `auto`, `strict`, `off` | [`Config::with_verify`] |
 //! | `reset` | `auto`, `always`, `never` | [`Config::with_reset`] |
 //! | `read_retry` | `true`, `false` | [`Config::with_read_retry`] |
+//! | `port_name` | a name | [`Config::with_port_name`] |
+//! | `allow_alias` | `true`, `false` | [`Config::with_allow_alias`] |
+//! | `replica_service` | a Service, as the host | [`Config::with_replica_service`] |
 //! | `password_file` | a path | [`Config::with_password_file`] |
 //! | `sslmode` | `disabled`, `preferred`, `required`, `verify-ca`, `verify-identity` | [`Config::with_ssl_mode`] |
 //! | `ssl_ca` | a path | [`Config::with_ssl_ca`] |

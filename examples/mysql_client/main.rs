@@ -35,7 +35,7 @@ struct Options {
 enum Command {
     /// Show what the crate does, on a StatefulSet of this process (the default)
     Demo(demo::Demo),
-    /// Show what a headless Service resolves to
+    /// Show what a headless Service resolves to, how that was found out, and how it changes
     Resolve(resolve::Resolve),
     /// Run a statement and print its rows
     Query(query::Query),
@@ -46,12 +46,15 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.command {
         Some(Command::Resolve(resolve)) => resolve.run().await,
-        Some(Command::Query(query)) => query.run().await,
-        Some(Command::Demo(demo)) => demo.run().await,
-        None => demo::Demo::default().run().await,
+        Some(Command::Query(query)) => query.run().await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Demo(demo)) => demo.run().await.map(|()| ExitCode::SUCCESS),
+        None => demo::Demo::default()
+            .run()
+            .await
+            .map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

@@ -5,7 +5,7 @@
 use super::running::Running;
 use super::{Cluster, Inner};
 use crate::config::Config;
-use crate::discovery::{DnsResolver, Resolve, ResolveError};
+use crate::discovery::{DnsResolver, PrimaryAndReplicas, Resolve, ResolveError};
 use crate::error::Error;
 use crate::mysql::{History, Login};
 use crate::name::{SearchList, ServiceName};
@@ -18,31 +18,43 @@ use tokio::time::Instant;
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     Dns(ServiceName),
+    /// Of the primary, and of the replicas.
+    TwoServices(ServiceName, ServiceName),
     Custom(Arc<dyn Resolve>),
 }
 
 impl Source {
     /// Reads resolv.conf where the options do not replace it.
     pub(super) fn open(&self, config: &Config) -> Result<Arc<dyn Resolve>, ResolveError> {
-        let service = match self {
-            Self::Custom(resolve) => return Ok(Arc::clone(resolve)),
-            Self::Dns(service) => service.clone(),
+        let dns = |service: &ServiceName, statefulset: Option<String>| {
+            let mut dns = DnsResolver::builder(service.clone())
+                .port(config.port)
+                .port_name(config.port_name.clone())
+                .statefulset(statefulset)
+                .allow_alias(config.allow_alias);
+            if !config.name_servers.is_empty() {
+                dns = dns.name_servers(config.name_servers.clone());
+            }
+            if let Some(domains) = &config.search {
+                dns = dns.search(SearchList::new(domains.clone()));
+            }
+            dns.build()
         };
-        let mut dns = DnsResolver::builder(service)
-            .port(config.port)
-            .statefulset(config.statefulset.clone());
-        if !config.name_servers.is_empty() {
-            dns = dns.name_servers(config.name_servers.clone());
+        let statefulset = config.statefulset.clone();
+        match self {
+            Self::Custom(resolve) => Ok(Arc::clone(resolve)),
+            Self::Dns(service) => Ok(Arc::new(dns(service, statefulset)?)),
+            Self::TwoServices(primary, replicas) => Ok(Arc::new(PrimaryAndReplicas::new(
+                dns(primary, statefulset)?,
+                dns(replicas, None)?,
+            ))),
         }
-        if let Some(domains) = &config.search {
-            dns = dns.search(SearchList::new(domains.clone()));
-        }
-        Ok(Arc::new(dns.build()?))
     }
 
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Dns(service) => service.to_string(),
+            Self::TwoServices(primary, replicas) => format!("{primary} and {replicas}"),
             Self::Custom(resolve) => resolve.describe(),
         }
     }
@@ -89,7 +101,13 @@ impl Builder {
         self.config.validate()?;
         let source = match self.resolver {
             Some(resolve) => Source::Custom(resolve),
-            None => Source::Dns(self.config.service.parse()?),
+            None => {
+                let service = self.config.service.parse()?;
+                match &self.config.replica_service {
+                    Some(replicas) => Source::TwoServices(service, replicas.parse()?),
+                    None => Source::Dns(service),
+                }
+            }
         };
         Ok(Cluster {
             inner: Arc::new(Inner {

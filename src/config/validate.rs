@@ -38,6 +38,25 @@ fn names(config: &Config) -> Result<(), ConfigError> {
             "give its name, or none to use the Service's",
         )?;
     }
+    if let Some(service) = &config.replica_service {
+        name(
+            "replica_service",
+            service,
+            "give the name of the replicas' headless Service, or none",
+        )?;
+        if *service == config.service {
+            let wanted = "give another Service than the primary's, or none";
+            return Err(invalid("replica_service", service, wanted));
+        }
+    }
+    // A label of a DNS name, at most 15 characters (as Kubernetes wants it).
+    if let Some(port) = &config.port_name {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        if !(1..=15).contains(&port.len()) || !port.bytes().all(plain) {
+            let wanted = "give the port's name as the Service has it, such as mysql";
+            return Err(invalid("port_name", port, wanted));
+        }
+    }
     if config
         .password
         .as_ref()

@@ -26,6 +26,15 @@ pub enum ResolveError {
         /// The absolute name that was asked.
         name: String,
     },
+    /// The names that the Service's short name may stand for failed in different ways.
+    #[error("no pods found for {name}: {}", Each(tried))]
+    Search {
+        /// The Service's name as configured.
+        name: String,
+        /// What was said of each name that was asked, in their order; after the last one no other
+        /// could be asked.
+        tried: Vec<ResolveError>,
+    },
     /// The name server could not or would not answer.
     #[error("name server{} answered {code} for {name}", At(*server))]
     ServerFailure {
@@ -106,15 +115,42 @@ impl ResolveError {
     /// Whether the answer was "there is nothing", as opposed to no usable answer: the Service may
     /// not exist yet, or has no ready pod.
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::NotFound { .. } | Self::NoData { .. })
+        match self {
+            Self::Search { tried, .. } => tried.iter().all(Self::is_absence),
+            other => matches!(other, Self::NotFound { .. } | Self::NoData { .. }),
+        }
+    }
+
+    /// What became of the candidates of a name, one error for each.
+    pub(super) fn of_search(name: &str, mut tried: Vec<Self>) -> Self {
+        let missing = |error: &Self| match error {
+            Self::NotFound { asked, .. } => Some(asked.clone()),
+            _ => None,
+        };
+        let asked: Option<Vec<_>> = tried.iter().map(missing).collect();
+        match (asked, tried.len()) {
+            (Some(asked), _) => Self::NotFound {
+                name: name.to_owned(),
+                asked: asked.concat(),
+            },
+            (None, 1) => tried.remove(0),
+            (None, _) => Self::Search {
+                name: name.to_owned(),
+                tried,
+            },
+        }
     }
 
     /// A word for the kind of failure, for metrics and machines: `not_found`, `no_data`,
-    /// `server_failure`, `timeout`, `truncated`, `foreign`, `io`, `no_server`, `config`, `other`.
+    /// `server_failure`, `timeout`, `truncated`, `foreign`, `io`, `no_server`, `config`, `other`. Of
+    /// several errors it is that of the one that ended the search, or if the names are all absent,
+    /// `no_data`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::NoData { .. } => "no_data",
+            Self::Search { .. } if self.is_absence() => "no_data",
+            Self::Search { tried, .. } => tried.last().map_or("other", Self::kind),
             Self::ServerFailure { .. } => "server_failure",
             Self::Timeout { .. } => "timeout",
             Self::Truncated { .. } => "truncated",
@@ -124,6 +160,31 @@ impl ResolveError {
             Self::Config { .. } => "config",
             Self::Other { .. } => "other",
         }
+    }
+}
+
+/// `no such name: a., b.; c. has no address; ...`: the missing ones briefly, together.
+struct Each<'a>(&'a [ResolveError]);
+
+impl fmt::Display for Each<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = self.0.iter().filter_map(|error| match error {
+            ResolveError::NotFound { asked, .. } => Some(asked.join(", ")),
+            _ => None,
+        });
+        let missing: Vec<String> = missing.collect();
+        let mut between = "";
+        if !missing.is_empty() {
+            write!(f, "no such name: {}", missing.join(", "))?;
+            between = "; ";
+        }
+        for error in self.0 {
+            if !matches!(error, ResolveError::NotFound { .. }) {
+                write!(f, "{between}{error}")?;
+                between = "; ";
+            }
+        }
+        Ok(())
     }
 }
 
@@ -174,5 +235,44 @@ mod tests {
                 .ends_with("asked: mysql.default.svc.cluster.local., mysql.")
         );
         assert!(missing.is_absence() && !timeout.is_absence());
+    }
+
+    #[test]
+    fn a_search_tells_what_was_said_of_each_name() {
+        let missing = |name: &str| ResolveError::NotFound {
+            name: name.to_owned(),
+            asked: vec![name.to_owned()],
+        };
+        let refused = ResolveError::ServerFailure {
+            name: "nosuch.".into(),
+            code: "Refused".into(),
+            server: None,
+        };
+        let tried = vec![missing("nosuch.a.svc.k8s."), missing("nosuch.b."), refused];
+        let error = ResolveError::of_search("nosuch", tried);
+        assert_eq!(
+            error.to_string(),
+            "no pods found for nosuch: no such name: nosuch.a.svc.k8s., nosuch.b.; \
+             name server answered Refused for nosuch."
+        );
+        assert_eq!(
+            (error.kind(), error.is_absence()),
+            ("server_failure", false)
+        );
+
+        let name = "x.".to_owned();
+        let empty = ResolveError::NoData { name };
+        let error = ResolveError::of_search("x", vec![empty.clone(), missing("y.")]);
+        assert_eq!((error.kind(), error.is_absence()), ("no_data", true));
+        assert_eq!(ResolveError::of_search("x", vec![empty.clone()]), empty);
+        match ResolveError::of_search("x", vec![missing("x.a."), missing("x.")]) {
+            ResolveError::NotFound { name, asked } => {
+                assert_eq!(
+                    (&*name, asked),
+                    ("x", vec!["x.a.".to_owned(), "x.".to_owned()])
+                );
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -5,13 +5,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
 
 use futures_util::FutureExt;
 use hickory_resolver::proto::op::Message;
 use hickory_resolver::proto::rr::RecordType;
 
-use super::ladder::{self, Ask, Ladder};
+use super::ladder::{Ask, Ladder, Wanted};
+use super::transcript::Notes;
 use super::{Answer, ResolveError, system};
 
 /// The Service that is looked up.
@@ -33,7 +33,7 @@ impl Wire<'_> {
 }
 
 impl Ask for Wire<'_> {
-    async fn ask(&self, name: &str, _: RecordType) -> Result<Message, ResolveError> {
+    async fn ask(&self, name: &str, _: RecordType, _: Notes<'_>) -> Result<Message, ResolveError> {
         let name = name.to_owned();
         match self.next() {
             None => Err(not_found(name)),
@@ -61,16 +61,19 @@ fn not_found(name: String) -> ResolveError {
 /// What a look-up of [`SERVICE`] makes of these bytes, read as the messages of name servers. `None`
 /// if it did not end at once, which must not be.
 pub fn look_up(bytes: &[u8], statefulset: Option<&str>) -> Option<Result<Answer, ResolveError>> {
-    let ladder = Ladder {
+    let wanted = Wanted {
         service: SERVICE.to_owned(),
         candidates: vec![format!("{SERVICE}.")],
-        winner: AtomicUsize::new(ladder::NONE),
         port: 3306,
+        port_name: None,
         statefulset: statefulset.map(str::to_owned),
         default_set: "mysql".to_owned(),
+        // So that one of the two ways is followed with each choice of a StatefulSet.
+        allow_alias: statefulset.is_some(),
     };
+    let ladder = Ladder::new(wanted, None);
     let wire = Wire(Mutex::new(bytes));
-    ladder.look_up(&wire).now_or_never()
+    ladder.look_up(&wire, Notes::NONE).now_or_never()
 }
 
 /// The name servers in the text of a `resolv.conf`.
@@ -174,6 +177,7 @@ mod tests {
                 bytes[at] = to;
             }
             prop_assert!(look_up(&bytes, None).is_some());
+            prop_assert!(look_up(&bytes, Some("mysql")).is_some());
         }
     }
 }

@@ -14,8 +14,12 @@
 //!   always on.
 //! * Retries come at once and without end to failures that a retry cannot mend. We retry only what
 //!   was lost.
+//! * A pool that speaks both protocols does not tell which one answered, and gives both together
+//!   one deadline. Each of our pools speaks one, and we go from UDP to TCP ourselves.
+//!
+//! Owns the connections to name servers, and which of them is asked. It must never know what a
+//! Service is.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,43 +34,15 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use tokio::time::timeout;
 
-use super::ladder::{self, Ask, Ladder};
-use super::{Answer, BoxFuture, Resolve, ResolveError, system};
-use crate::name::{SearchList, ServiceName};
+use super::ResolveError;
+use super::ladder::Ask;
+use super::transcript::{self, Notes, Protocol};
 
 /// How often a name server that does not answer is asked.
 const ROUNDS: usize = 2;
 
-/// Looks up a headless Service in DNS.
-///
-/// Asks for SRV records at the Service's name, which cluster DNS answers with the pods' names and
-/// addresses; failing that for its addresses, and for each pod by name. A pod that DNS does not
-/// name has no ordinal. Records that do not belong to the name asked are never used. Without a
-/// trailing dot or a zone, the Service's name is completed with the search list; the name that
-/// answers is asked alone from then on.
-///
-/// Must be used on a tokio runtime with I/O and time enabled.
-pub struct DnsResolver {
-    ladder: Ladder,
-    client: Client,
-    deadline: Duration,
-}
-
-/// Builds a [`DnsResolver`]; see [`DnsResolver::builder`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct DnsResolverBuilder {
-    service: ServiceName,
-    port: u16,
-    statefulset: Option<String>,
-    search: Option<SearchList>,
-    name_servers: Option<Vec<SocketAddr>>,
-    timeout: Duration,
-    deadline: Duration,
-}
-
 /// The name servers, asked one after the other.
-struct Client {
+pub(super) struct Client {
     servers: Vec<Server>,
     /// The one that answered last: asked first.
     preferred: AtomicUsize,
@@ -75,202 +51,143 @@ struct Client {
 
 struct Server {
     address: SocketAddr,
-    pool: NameServerPool<TokioRuntimeProvider>,
+    udp: Pool,
+    tcp: Pool,
 }
 
-// === impl DnsResolver ===
-
-impl DnsResolver {
-    /// Begins to configure a resolver for this Service.
-    pub fn builder(service: ServiceName) -> DnsResolverBuilder {
-        DnsResolverBuilder {
-            service,
-            port: 3306,
-            statefulset: None,
-            search: None,
-            name_servers: None,
-            timeout: Duration::from_secs(1),
-            deadline: Duration::from_secs(5),
-        }
-    }
-
-    /// The absolute names the Service's name may stand for, best first.
-    pub fn candidates(&self) -> &[String] {
-        &self.ladder.candidates
-    }
-}
-
-impl Resolve for DnsResolver {
-    fn resolve(&self) -> BoxFuture<'_, Result<Answer, ResolveError>> {
-        Box::pin(async move {
-            match timeout(self.deadline, self.ladder.look_up(&self.client)).await {
-                Ok(result) => result,
-                Err(_) => Err(ResolveError::Timeout {
-                    name: self.describe(),
-                    after: self.deadline,
-                    server: None,
-                }),
-            }
-        })
-    }
-
-    fn describe(&self) -> String {
-        self.ladder.service.clone()
-    }
-}
-
-impl fmt::Debug for DnsResolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let servers: Vec<_> = self
-            .client
-            .servers
-            .iter()
-            .map(|server| server.address)
-            .collect();
-        f.debug_struct("DnsResolver")
-            .field("ladder", &self.ladder)
-            .field("servers", &servers)
-            .field("timeout", &self.client.timeout)
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
-    }
-}
-
-// === impl DnsResolverBuilder ===
-
-impl DnsResolverBuilder {
-    /// The port of the MySQL servers where DNS does not tell, and the one to take where it offers
-    /// several. Default 3306.
-    pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
-        self
-    }
-
-    /// The StatefulSet's name. Default: whatever the pods' names say, and where only addresses are
-    /// known, the Service's first label.
-    pub fn statefulset(mut self, name: Option<String>) -> Self {
-        self.statefulset = name;
-        self
-    }
-
-    /// The search list to complete the Service's name with. Default: the system's, read by
-    /// [`build`](Self::build).
-    pub fn search(mut self, search: SearchList) -> Self {
-        self.search = Some(search);
-        self
-    }
-
-    /// The name servers to ask, in this order. Default: the system's, read by
-    /// [`build`](Self::build).
-    pub fn name_servers(mut self, servers: Vec<SocketAddr>) -> Self {
-        self.name_servers = Some(servers);
-        self
-    }
-
-    /// How long to wait for one name server before asking the next (or the same one again, once).
-    /// Default 1 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// How long a whole look-up may take. Default 5 s.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// Makes the resolver. Sends nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`ResolveError::NoServer`] without a name server, [`ResolveError::Config`] if the system's
-    /// configuration is needed and cannot be read.
-    pub fn build(self) -> Result<DnsResolver, ResolveError> {
-        let service = self.service.to_string();
-        let search = match self.search {
-            Some(search) => search,
-            None if self.service.is_absolute() => SearchList::new([] as [&str; 0]),
-            None => SearchList::system()?,
-        };
-        let addresses = match self.name_servers {
-            Some(servers) => servers,
-            None => system::name_servers()?,
-        };
-        if addresses.is_empty() {
-            return Err(ResolveError::NoServer { name: service });
-        }
-        let config = |error: NetError| ResolveError::Config {
-            name: service.clone(),
-            message: error.to_string(),
-        };
-        let servers = addresses
-            .into_iter()
-            .map(|address| Server::new(address, self.timeout))
-            .collect::<Result<_, _>>()
-            .map_err(config)?;
-        Ok(DnsResolver {
-            ladder: Ladder {
-                candidates: self.service.candidates(&search),
-                winner: AtomicUsize::new(ladder::NONE),
-                port: self.port,
-                statefulset: self.statefulset.map(|name| name.to_ascii_lowercase()),
-                default_set: self.service.first_label().to_owned(),
-                service,
-            },
-            client: Client {
-                servers,
-                preferred: AtomicUsize::new(0),
-                timeout: self.timeout,
-            },
-            deadline: self.deadline,
-        })
-    }
-}
+type Pool = NameServerPool<TokioRuntimeProvider>;
 
 // === impl Server ===
 
 impl Server {
     fn new(address: SocketAddr, timeout: Duration) -> Result<Self, NetError> {
-        let mut options = ResolverOpts::default();
-        options.timeout = timeout;
-        options.attempts = 0;
-        options.edns0 = true;
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        options.num_concurrent_reqs = 1;
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut one| {
-            one.port = address.port();
-            one
-        });
-        let server = NameServerConfig::new(address.ip(), true, connections.to_vec());
-        let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
-        let provider = TokioRuntimeProvider::default();
         Ok(Self {
             address,
-            pool: NameServerPool::from_config([server], context, provider),
+            udp: pool(address, timeout, ConnectionConfig::udp())?,
+            tcp: pool(address, timeout, ConnectionConfig::tcp())?,
         })
     }
 
     /// Over UDP, and if the answer does not fit, over TCP: `limit` each.
-    async fn ask(&self, query: Query, limit: Duration) -> Result<Message, NetError> {
+    async fn ask(
+        &self,
+        name: &str,
+        query: &Query,
+        limit: Duration,
+        notes: Notes<'_>,
+    ) -> Result<Message, NetError> {
+        let over = |protocol| self.exchange(name, query, limit, protocol, notes);
+        match over(Protocol::Udp).await {
+            // Without TCP there is an answer, it only is too large.
+            Err(NetError::Truncated) => match over(Protocol::Tcp).await {
+                Err(NetError::Timeout | NetError::Io(_) | NetError::NoConnections) => {
+                    Err(NetError::Truncated)
+                }
+                result => result,
+            },
+            result => result,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        name: &str,
+        query: &Query,
+        limit: Duration,
+        protocol: Protocol,
+        notes: Notes<'_>,
+    ) -> Result<Message, NetError> {
+        let pool = match protocol {
+            Protocol::Udp => &self.udp,
+            Protocol::Tcp => &self.tcp,
+        };
+        let sent = notes.sent();
         // Defaults that matter: EDNS with 1232 bytes, recursion desired.
-        let answer = self
-            .pool
-            .lookup(query, DnsRequestOptions::default())
+        let answer = pool
+            .lookup(query.clone(), DnsRequestOptions::default())
             .first_answer();
-        match timeout(limit * 2, answer).await {
+        let result = match timeout(limit, answer).await {
             Ok(Ok(response)) => Ok(response.into_message()),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(NetError::Timeout),
+        };
+        if let Some(sent) = sent {
+            let said = result.as_ref().map_err(said);
+            sent.answered(name, query.query_type(), (self.address, protocol), said);
         }
+        result
+    }
+}
+
+fn pool(
+    address: SocketAddr,
+    timeout: Duration,
+    mut connection: ConnectionConfig,
+) -> Result<Pool, NetError> {
+    let mut options = ResolverOpts::default();
+    options.timeout = timeout;
+    options.attempts = 0;
+    options.edns0 = true;
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.num_concurrent_reqs = 1;
+    connection.port = address.port();
+    let server = NameServerConfig::new(address.ip(), true, vec![connection]);
+    let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
+    let provider = TokioRuntimeProvider::default();
+    Ok(NameServerPool::from_config([server], context, provider))
+}
+
+/// What came in place of a message, for transcripts.
+fn said(error: &NetError) -> String {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => transcript::empty_code(none.response_code),
+        NetError::Dns(DnsError::ResponseCode(code)) => transcript::mnemonic(*code),
+        NetError::Timeout => "timeout".to_owned(),
+        NetError::Truncated => "truncated".to_owned(),
+        error => error.to_string(),
     }
 }
 
 // === impl Client ===
 
+impl Client {
+    pub(super) fn new(
+        name: &str,
+        addresses: &[SocketAddr],
+        timeout: Duration,
+    ) -> Result<Self, ResolveError> {
+        if addresses.is_empty() {
+            let name = name.to_owned();
+            return Err(ResolveError::NoServer { name });
+        }
+        let servers = addresses
+            .iter()
+            .map(|address| Server::new(*address, timeout))
+            .collect::<Result<_, _>>()
+            .map_err(|error| ResolveError::Config {
+                name: name.to_owned(),
+                message: error.to_string(),
+            })?;
+        Ok(Self {
+            servers,
+            preferred: AtomicUsize::new(0),
+            timeout,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|server| server.address).collect()
+    }
+}
+
 impl Ask for Client {
-    async fn ask(&self, name: &str, kind: RecordType) -> Result<Message, ResolveError> {
+    async fn ask(
+        &self,
+        name: &str,
+        kind: RecordType,
+        notes: Notes<'_>,
+    ) -> Result<Message, ResolveError> {
         let parsed = Name::from_ascii(name).map_err(|error| ResolveError::Config {
             name: name.to_owned(),
             message: error.to_string(),
@@ -287,7 +204,7 @@ impl Ask for Client {
                 continue;
             }
             let server = &self.servers[i];
-            let result = server.ask(query.clone(), self.timeout).await;
+            let result = server.ask(name, &query, self.timeout, notes).await;
             match classify(name, server.address, self.timeout, result) {
                 Verdict::Answered(result) => {
                     self.preferred.store(i, Ordering::Relaxed);
@@ -295,18 +212,24 @@ impl Ask for Client {
                 }
                 Verdict::Failed(error) => {
                     retry[i] = false;
-                    last = error;
+                    last = worse(last, error);
                 }
-                Verdict::Lost(error) => {
-                    // What a server said tells more than that another was silent.
-                    if !matches!(last, ResolveError::ServerFailure { .. }) {
-                        last = error;
-                    }
-                }
+                Verdict::Lost(error) => last = worse(last, error),
             }
         }
         Err(last)
     }
+}
+
+/// Which of two servers' failures tells more: that the answer exists and is too large, then what a
+/// server said, then that one was silent; of equals the later.
+fn worse(old: ResolveError, new: ResolveError) -> ResolveError {
+    let rank = |error: &ResolveError| match error {
+        ResolveError::Truncated { .. } => 2,
+        ResolveError::ServerFailure { .. } => 1,
+        _ => 0,
+    };
+    if rank(&old) > rank(&new) { old } else { new }
 }
 
 /// What one server's reply is worth.
@@ -366,8 +289,5 @@ fn classify(
     }
 }
 
-#[cfg(test)]
-#[cfg(feature = "testkit")]
-mod smoke;
 #[cfg(test)]
 mod tests;

@@ -1,26 +1,32 @@
 //! Which questions to ask of DNS, in which order, until the pods are known.
 //!
-//! For each candidate name of the Service: SRV, which names the pods; else A or AAAA, and then the
-//! same for each pod by name until every address has its ordinal. The first candidate that answers
-//! is remembered and asked alone from then on.
+//! For each candidate name of the Service, rung by rung: SRV of the named port, SRV at the Service's
+//! name, which names the pods; else A or AAAA, and then the same for each pod by name until every
+//! address has its ordinal. It must never give an address an ordinal that DNS did not tell.
+//!
+//! What is remembered between look-ups only saves questions: the candidate that answered, the rung
+//! that did, and (`attribution`) which pod each address was. All of it is asked again now and then,
+//! and at once when it fails.
 
-use std::collections::BTreeSet;
+mod attribution;
+mod memory;
+
 use std::future::Future;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use hickory_resolver::proto::op::Message;
 use hickory_resolver::proto::rr::RecordType;
 
+use self::memory::{Memory, Rung};
 use super::records::{self, Target, Ttl};
-use super::{Answer, FoundPod, ResolveError};
-use crate::name::{Ordinal, pod_host};
+use super::transcript::Notes;
+use super::{Answer, BoxFuture, ResolveError};
+use crate::name::{is_service, service_of_pod};
 
 /// Queries in flight at once when pods are asked for one by one.
-const CONCURRENCY: usize = 8;
-/// How many ordinals beyond the number of addresses are tried, for gaps and a start above 0.
-const SPARE_ORDINALS: usize = 8;
+const CONCURRENCY: usize = 16;
+/// How many aliases are followed, one after the other.
+const MAX_ALIASES: usize = 4;
 
 /// One query to DNS: the one thing the ladder does not do itself.
 pub(super) trait Ask: Send + Sync {
@@ -29,174 +35,275 @@ pub(super) trait Ask: Send + Sync {
         &self,
         name: &str,
         kind: RecordType,
+        notes: Notes<'_>,
     ) -> impl Future<Output = Result<Message, ResolveError>> + Send;
+}
+
+/// What to look for.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// The Service's name as configured.
+    pub(super) service: String,
+    /// What it may stand for: absolute, best first, at least one.
+    pub(super) candidates: Vec<String>,
+    pub(super) port: u16,
+    /// The Service's port for MySQL, if it is asked for by name.
+    pub(super) port_name: Option<String>,
+    pub(super) statefulset: Option<String>,
+    /// What the StatefulSet is called if nothing says otherwise: like the Service.
+    pub(super) default_set: String,
+    /// Whether an alias at the Service's name is followed.
+    pub(super) allow_alias: bool,
 }
 
 /// The names to ask, and what was learnt about them.
 #[derive(Debug)]
 pub(super) struct Ladder {
-    /// The Service's name as configured.
-    pub(super) service: String,
-    /// What it may stand for: absolute, best first, at least one.
-    pub(super) candidates: Vec<String>,
-    /// The index of the one that answered last; none if out of range.
-    pub(super) winner: AtomicUsize,
-    pub(super) port: u16,
-    pub(super) statefulset: Option<String>,
-    /// What the StatefulSet is called if nothing says otherwise: like the Service.
-    pub(super) default_set: String,
+    pub(super) wanted: Wanted,
+    memory: Memory,
 }
 
-/// No candidate has won yet.
-pub(super) const NONE: usize = usize::MAX;
+/// One look-up at one name.
+struct Climb<'a, A> {
+    wanted: &'a Wanted,
+    memory: &'a Memory,
+    dns: &'a A,
+    notes: Notes<'a>,
+}
+
+/// Where the pods were found.
+type Found = (Rung, Answer);
 
 // === impl Ladder ===
 
 impl Ladder {
+    /// Starts with what another one has learnt, if that looks for the same.
+    pub(super) fn new(wanted: Wanted, old: Option<&Self>) -> Self {
+        let same = old.filter(|old| old.wanted.candidates == wanted.candidates);
+        Self {
+            wanted,
+            memory: same.map_or_else(Memory::default, |old| old.memory.clone()),
+        }
+    }
+
     /// One look-up.
-    pub(super) async fn look_up(&self, dns: &impl Ask) -> Result<Answer, ResolveError> {
-        let order = self.order();
-        let mut empty = None;
-        let mut asked = Vec::with_capacity(order.len());
-        for i in order {
-            asked.push(self.candidates[i].clone());
-            match self.climb(dns, &self.candidates[i]).await {
+    pub(super) async fn look_up(
+        &self,
+        dns: &impl Ask,
+        notes: Notes<'_>,
+    ) -> Result<Answer, ResolveError> {
+        let climb = Climb {
+            wanted: &self.wanted,
+            memory: &self.memory,
+            dns,
+            notes,
+        };
+        let mut tried = Vec::new();
+        for i in self.order() {
+            match climb.candidate(i).await {
                 Ok(answer) => {
                     self.remember(i);
                     return Ok(answer);
                 }
-                Err(ResolveError::NotFound { .. }) => {}
-                Err(error) if error.is_absence() => {
-                    empty.get_or_insert(error);
+                Err(error) => {
+                    // Unless nothing is there, the right name may be this one: no other may answer
+                    // in its place.
+                    let go_on = error.is_absence();
+                    tried.push(error);
+                    if !go_on {
+                        break;
+                    }
                 }
-                // The right name may be this one: no other may answer in its place.
-                Err(error) => return Err(error),
             }
         }
-        Err(empty.unwrap_or_else(|| ResolveError::NotFound {
-            name: self.service.clone(),
-            asked,
-        }))
+        Err(ResolveError::of_search(&self.wanted.service, tried))
     }
 
     /// The candidates to ask: the last winner first, then the others. Once the name of a
     /// Kubernetes Service has answered, only such names: when its last pod goes, a host of the
     /// same name elsewhere on the search list (or a wildcard there) must not step in.
     fn order(&self) -> Vec<usize> {
-        let winner = self.winner.load(Ordering::Relaxed);
-        let strict = self
-            .candidates
-            .get(winner)
-            .is_some_and(|name| is_service(name));
-        let rest = (0..self.candidates.len()).filter(|i| *i != winner);
-        let rest = rest.filter(|i| !strict || is_service(&self.candidates[*i]));
-        self.candidates
-            .get(winner)
-            .map(|_| winner)
-            .into_iter()
-            .chain(rest)
-            .collect()
+        let candidates = &self.wanted.candidates;
+        let winner = self.memory.winner();
+        let strict = winner.is_some_and(|winner| is_kubernetes(&candidates[winner]));
+        let rest = (0..candidates.len()).filter(|i| Some(*i) != winner);
+        let rest = rest.filter(|i| !strict || is_kubernetes(&candidates[*i]));
+        winner.into_iter().chain(rest).collect()
     }
 
     /// Remembers who answered, unless the name of a Kubernetes Service was passed over for another
     /// kind of name: the Service may only not exist yet.
     fn remember(&self, i: usize) {
-        let passed_over = || self.candidates[..i].iter().any(|name| is_service(name));
-        if is_service(&self.candidates[i]) || !passed_over() {
-            self.winner.store(i, Ordering::Relaxed);
+        let candidates = &self.wanted.candidates;
+        let passed_over = || candidates[..i].iter().any(|name| is_kubernetes(name));
+        if is_kubernetes(&candidates[i]) || !passed_over() {
+            self.memory.won(i);
         }
     }
+}
 
-    /// All rungs for one candidate.
-    async fn climb(&self, dns: &impl Ask, name: &str) -> Result<Answer, ResolveError> {
-        match dns.ask(name, RecordType::SRV).await {
-            Ok(message) => {
-                let answer = self.by_targets(dns, name, &message).await?;
-                if !answer.is_empty() {
-                    return Ok(answer);
+// === impl Climb ===
+
+impl<A: Ask> Climb<'_, A> {
+    /// All rungs for one candidate, from the one that answered last.
+    async fn candidate(&self, i: usize) -> Result<Answer, ResolveError> {
+        let name = &self.wanted.candidates[i];
+        let start = self.memory.start(i);
+        let mut found = self.climb(name, start, MAX_ALIASES).await;
+        if start != Rung::TOP && found.as_ref().is_err_and(ResolveError::is_absence) {
+            self.notes
+                .conclude(|| format!("{name} does not answer as it did; all ways are tried again"));
+            found = self.climb(name, Rung::TOP, MAX_ALIASES).await;
+        }
+        let (rung, answer) = found?;
+        self.memory.reached(i, rung, start);
+        Ok(answer)
+    }
+
+    /// The rungs at one name, from `start` on.
+    fn climb<'b>(
+        &'b self,
+        name: &'b str,
+        start: Rung,
+        aliases: usize,
+    ) -> BoxFuture<'b, Result<Found, ResolveError>> {
+        Box::pin(async move {
+            let port = self.wanted.port_name.as_ref();
+            if let Some(port) = port.filter(|_| start <= Rung::Port && !is_pod(name)) {
+                let asked = format!("_{port}._tcp.{name}");
+                if let Some(answer) = self.srv(&asked, name, aliases).await? {
+                    return Ok((Rung::Port, answer));
                 }
             }
-            Err(error) if error.is_absence() => {}
-            Err(error) => return Err(error),
-        }
-        self.by_addresses(dns, name).await
+            if start <= Rung::Service
+                && let Some(answer) = self.srv(name, name, aliases).await?
+            {
+                return Ok((Rung::Service, answer));
+            }
+            Ok((Rung::Addresses, self.by_addresses(name, aliases).await?))
+        })
     }
 
-    /// SRV: each target names its pod.
-    async fn by_targets(
+    /// SRV records at `asked`, for the Service `name`: each target names its pod. `None` if they
+    /// do not show any pod, and another rung may.
+    async fn srv(
         &self,
-        dns: &impl Ask,
+        asked: &str,
         name: &str,
-        message: &Message,
-    ) -> Result<Answer, ResolveError> {
-        let (targets, mut ttl) = match records::targets(name, message, self.port) {
-            Ok(found) => found,
-            Err(error) if error.is_absence() => (Vec::new(), Ttl::default()),
-            Err(error) => return Err(error),
+        aliases: usize,
+    ) -> Result<Option<Answer>, ResolveError> {
+        let (dns, notes) = (self.dns, self.notes);
+        let message = match dns.ask(asked, RecordType::SRV, notes).await {
+            Ok(message) => message,
+            Err(error) => return self.without_srv(asked, error),
         };
-        let completed: Vec<(Target, Ttl)> = stream::iter(targets)
-            .map(|target| with_addresses(dns, target))
+        if let Some(target) = self.alias(asked, &message, aliases)? {
+            // The port's name is the Service's; what it is called elsewhere is for the climb there.
+            if asked != name {
+                return Ok(None);
+            }
+            let (_, answer) = self.climb(&target, Rung::TOP, aliases - 1).await?;
+            return Ok(Some(answer));
+        }
+        let (targets, mut ttl) = match records::targets(asked, &message, self.wanted.port) {
+            Ok(found) => found,
+            Err(error) => return self.without_srv(asked, error),
+        };
+        let completed: Vec<_> = stream::iter(targets)
+            .map(|target| with_addresses(dns, target, notes))
             .buffer_unordered(CONCURRENCY)
-            .try_collect()
-            .await?;
-        let mut targets = Vec::with_capacity(completed.len());
-        for (target, more) in completed {
-            ttl.join(more);
-            targets.push(target);
+            .collect()
+            .await;
+        let (mut found, mut failed) = (Vec::with_capacity(completed.len()), None);
+        for one in completed {
+            match one {
+                Ok((target, more)) => {
+                    ttl.join(more);
+                    found.push(target);
+                }
+                Err(error) => failed = Some(error),
+            }
         }
         let service = undotted(name);
         let pods = records::pods(
-            service,
-            targets,
-            self.statefulset.as_deref(),
-            &self.default_set,
+            service_of_pod(name).unwrap_or(service),
+            found,
+            self.wanted.statefulset.as_deref(),
+            &self.wanted.default_set,
         );
-        Ok(Answer::new(service, pods, ttl.get()))
+        let answer = Answer::new(service, pods, ttl.get());
+        match (answer.is_empty(), failed) {
+            (false, failed) => {
+                notes.conclude(|| told(&answer, failed.as_ref()));
+                let partial = failed.is_some();
+                Ok(Some(if partial { answer.partial() } else { answer }))
+            }
+            (true, Some(error)) => Err(error),
+            (true, None) => {
+                notes
+                    .conclude(|| format!("none of the pods that SRV {asked} names has an address"));
+                Ok(None)
+            }
+        }
     }
 
-    /// No SRV: the addresses at the Service's name, then each pod's by name, until it is clear
-    /// whose every address is.
-    async fn by_addresses(&self, dns: &impl Ask, name: &str) -> Result<Answer, ResolveError> {
-        let (kind, found, mut ttl) = any_family(dns, name).await?;
-        let service = undotted(name);
-        let set = self.statefulset.as_deref().unwrap_or(&self.default_set);
-        let end = found.len() + SPARE_ORDINALS;
-        let mut unnamed: BTreeSet<IpAddr> = found.into_iter().collect();
-        let mut pods = Vec::new();
-        let mut begin = 0;
-        while !unnamed.is_empty() && begin < end {
-            let next = (begin + unnamed.len().min(CONCURRENCY)).min(end);
-            let answers: Vec<_> = stream::iter(begin..next)
-                .map(|n| pod_addresses(dns, set, n, service, kind))
-                .buffer_unordered(CONCURRENCY)
-                .try_collect()
-                .await?;
-            for (ordinal, host, addresses, more) in answers {
-                if addresses.is_empty() {
-                    continue;
-                }
-                ttl.join(more);
-                unnamed.retain(|address| !addresses.contains(address));
-                pods.push(FoundPod::new(Some(ordinal), host, addresses, self.port));
-            }
-            begin = next;
+    /// Whether there is a rung below for what went wrong with SRV records.
+    fn without_srv(
+        &self,
+        asked: &str,
+        error: ResolveError,
+    ) -> Result<Option<Answer>, ResolveError> {
+        let why = match &error {
+            error if error.is_absence() => "there is none",
+            ResolveError::Truncated { .. } => "the answer is too large",
+            _ => return Err(error),
+        };
+        self.notes
+            .conclude(|| format!("SRV {asked} does not tell the pods: {why}"));
+        Ok(None)
+    }
+
+    /// The name to ask in place of `asked`, if the answer is that this is an alias and aliases are
+    /// followed.
+    fn alias(
+        &self,
+        asked: &str,
+        message: &Message,
+        aliases: usize,
+    ) -> Result<Option<String>, ResolveError> {
+        let target = match self.wanted.allow_alias {
+            true => records::alias(asked, message)?,
+            false => None,
+        };
+        let Some(target) = target else {
+            return Ok(None);
+        };
+        if aliases == 0 {
+            return Err(ResolveError::Foreign {
+                name: asked.to_owned(),
+                owner: target,
+            });
         }
-        let nameless = |address| FoundPod::new(None, service, [address], self.port);
-        pods.extend(unnamed.into_iter().map(nameless));
-        pods.sort_by_key(|pod| (pod.ordinal.is_none(), pod.ordinal));
-        Ok(Answer::new(service, pods, ttl.get()))
+        self.notes
+            .conclude(|| format!("{asked} is an alias of {target}., which is asked in its place"));
+        Ok(Some(format!("{target}.")))
     }
 }
 
 /// The target with its addresses, asked for if the SRV answer had none; a name that is gone by now
 /// has none.
-async fn with_addresses(dns: &impl Ask, mut target: Target) -> Result<(Target, Ttl), ResolveError> {
+async fn with_addresses(
+    dns: &impl Ask,
+    mut target: Target,
+    notes: Notes<'_>,
+) -> Result<(Target, Ttl), ResolveError> {
     if !target.addresses.is_empty() {
         return Ok((target, Ttl::default()));
     }
     let name = format!("{}.", target.host);
-    match any_family(dns, &name).await {
-        Ok((_, addresses, ttl)) => {
+    match any_family(dns, &name, notes).await {
+        Ok((_, message)) => {
+            let (addresses, ttl) = records::addresses(&name, &message)?;
             target.addresses = addresses;
             Ok((target, ttl))
         }
@@ -205,36 +312,17 @@ async fn with_addresses(dns: &impl Ask, mut target: Target) -> Result<(Target, T
     }
 }
 
-/// The addresses of the pod with ordinal `n`; none if there is no such pod.
-async fn pod_addresses(
-    dns: &impl Ask,
-    set: &str,
-    n: usize,
-    service: &str,
-    kind: RecordType,
-) -> Result<(Ordinal, String, Vec<IpAddr>, Ttl), ResolveError> {
-    let ordinal = Ordinal::new(u32::try_from(n).unwrap_or(u32::MAX));
-    let host = pod_host(set, ordinal, service);
-    let name = format!("{host}.");
-    let answer = dns.ask(&name, kind).await;
-    match answer.and_then(|message| records::addresses(&name, &message)) {
-        Ok((addresses, ttl)) => Ok((ordinal, host, addresses, ttl)),
-        Err(error) if is_gone(&error) => Ok((ordinal, host, Vec::new(), Ttl::default())),
-        Err(error) => Err(error),
-    }
-}
-
 /// IPv4 addresses, or if the name has none, IPv6 ones. AAAA is not asked for where A answers: in a
 /// cluster without IPv6 each such query would count as a failure in hickory's statistics.
-async fn any_family(
+pub(super) async fn any_family(
     dns: &impl Ask,
     name: &str,
-) -> Result<(RecordType, Vec<IpAddr>, Ttl), ResolveError> {
+    notes: Notes<'_>,
+) -> Result<(RecordType, Message), ResolveError> {
     for kind in [RecordType::A, RecordType::AAAA] {
-        let answer = dns.ask(name, kind).await;
-        match answer.and_then(|message| records::addresses(name, &message)) {
-            Ok((addresses, ttl)) => return Ok((kind, addresses, ttl)),
-            Err(ResolveError::NoData { .. }) => {}
+        match dns.ask(name, kind, notes).await {
+            Ok(message) if !message.answers.is_empty() => return Ok((kind, message)),
+            Ok(_) | Err(ResolveError::NoData { .. }) => {}
             Err(error) => return Err(error),
         }
     }
@@ -248,14 +336,28 @@ fn is_gone(error: &ResolveError) -> bool {
     error.is_absence() || matches!(error, ResolveError::Foreign { .. })
 }
 
-/// Whether the name has the form `<service>.<namespace>.svc.<zone>.`
-fn is_service(name: &str) -> bool {
-    let mut labels = undotted(name).split('.').skip(2);
-    labels.next() == Some("svc") && labels.next().is_some()
+/// Whether the name has the form of a Kubernetes Service's, or of a pod's of one.
+fn is_kubernetes(name: &str) -> bool {
+    is_service(name) || is_pod(name)
+}
+
+fn is_pod(name: &str) -> bool {
+    service_of_pod(name).is_some()
 }
 
 fn undotted(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
+}
+
+/// A sentence on what an answer tells.
+fn told(answer: &Answer, failed: Option<&ResolveError>) -> String {
+    let named = answer.pods.iter().filter(|pod| pod.ordinal.is_some());
+    let (named, all) = (named.count(), answer.pods.len());
+    let mut text = format!("{} has {all} pods, {named} with an ordinal", answer.service);
+    if let Some(error) = failed {
+        text.push_str(&format!("; of others it is not known: {error}"));
+    }
+    text
 }
 
 #[cfg(test)]

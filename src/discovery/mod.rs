@@ -1,21 +1,26 @@
 //! Who is there now: one look-up of a Service's pods.
 //!
-//! This module owns the trait [`Resolve`], what a look-up returns ([`Answer`], [`ResolveError`]),
-//! the DNS implementation ([`DnsResolver`]) and a fixed list ([`FixedList`]). It must never know
-//! MySQL, keep state about pods between look-ups, or turn an error into an empty answer: what an
-//! error means for the pods known so far is `topology`'s to say.
+//! This module owns the trait [`Resolve`], what a look-up returns ([`Answer`], [`ResolveError`],
+//! [`Transcript`]), the DNS implementation ([`DnsResolver`]), two Services taken as one set
+//! ([`PrimaryAndReplicas`]) and a fixed list ([`FixedList`]). It must never know MySQL, answer from
+//! what it remembers in place of asking, or turn an error into an empty answer: what an error means
+//! for the pods known so far is `topology`'s to say.
 
+mod dns;
 mod error;
 mod fixed;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hickory;
+mod hints;
 mod ladder;
+mod pair;
 mod records;
 mod system;
 #[cfg(test)]
 mod testing;
+mod transcript;
 
 use std::fmt;
 use std::future::Future;
@@ -23,11 +28,15 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::name::Ordinal;
 
+pub use dns::{DnsResolver, DnsResolverBuilder};
 pub use error::ResolveError;
-pub use fixed::FixedList;
-pub use hickory::{DnsResolver, DnsResolverBuilder};
+pub use fixed::{FixedList, HostList, HostListBuilder};
+pub use pair::PrimaryAndReplicas;
+pub use transcript::{Entry, Exchange, Protocol, Step, Transcript};
 
 /// A boxed future, as [`Resolve`] returns it so that it can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -69,6 +78,21 @@ pub trait Resolve: Send + Sync + fmt::Debug + 'static {
     /// The future is dropped when it takes too long or nobody is interested any more; an
     /// implementation must be none the worse for it.
     fn resolve(&self) -> BoxFuture<'_, Result<Answer, ResolveError>>;
+
+    /// As [`resolve`](Self::resolve), with an account of how the result came about, for people.
+    /// Costs more. Without an implementation of its own, it tells no more than the result does.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`resolve`](Self::resolve).
+    fn explain(&self) -> BoxFuture<'_, (Result<Answer, ResolveError>, Transcript)> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let result = self.resolve().await;
+            let transcript = Transcript::of_result(&result, began.elapsed());
+            (result, transcript)
+        })
+    }
 
     /// What is looked up, for errors and events; for DNS the Service's name.
     fn describe(&self) -> String;

@@ -185,6 +185,62 @@ fn owned<'a>(
         .filter(|record| record.dns_class == DNSClass::IN))
 }
 
+/// The end of the chain of aliases that begins at `asked`, without a trailing dot; none if `asked`
+/// is no alias.
+///
+/// # Errors
+///
+/// [`ResolveError::Foreign`] if a record belongs to no name of the chain, or the chain has no end.
+pub(super) fn alias(asked: &str, message: &Message) -> Result<Option<String>, ResolveError> {
+    let foreign = |owner: String| ResolveError::Foreign {
+        name: asked.to_owned(),
+        owner,
+    };
+    let mut aliases: BTreeMap<String, String> = BTreeMap::new();
+    for record in &message.answers {
+        if let RData::CNAME(target) = &record.data {
+            let (owner, target) = (text(&record.name), text(&target.0));
+            // Two aliases of one name: nobody can say which is meant.
+            if aliases.insert(owner.clone(), target).is_some() {
+                return Err(foreign(owner));
+            }
+        }
+    }
+    if aliases.is_empty() {
+        return Ok(None);
+    }
+    let mut chain = vec![
+        asked
+            .strip_suffix('.')
+            .unwrap_or(asked)
+            .to_ascii_lowercase(),
+    ];
+    while let Some(target) = chain.last().and_then(|name| aliases.remove(name)) {
+        if chain.contains(&target) {
+            return Err(foreign(target));
+        }
+        chain.push(target);
+    }
+    let stranger = message.answers.iter().map(|record| text(&record.name));
+    match stranger.into_iter().find(|owner| !chain.contains(owner)) {
+        Some(owner) => Err(foreign(owner)),
+        None => Ok(chain.pop()),
+    }
+}
+
+/// The addresses that an answer has for the end of its chain of [`alias`]es, if it has any.
+pub(super) fn behind_alias(end: &str, message: &Message) -> Option<(Vec<IpAddr>, Ttl)> {
+    let (mut found, mut ttl) = (Vec::new(), Ttl::default());
+    for record in &message.answers {
+        // The alias, too, holds no longer than this.
+        ttl.add(record.ttl);
+        let address = record.data.ip_addr();
+        let address = address.filter(|address| !found.contains(address));
+        found.extend(address.filter(|_| text(&record.name) == end));
+    }
+    (!found.is_empty()).then_some((found, ttl))
+}
+
 /// Lower case, without a trailing dot.
 fn text(name: &Name) -> String {
     let mut text = name.to_ascii();
@@ -196,188 +252,4 @@ fn text(name: &Name) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv6Addr;
-
-    use super::super::testing::*;
-    use super::*;
-    use crate::name::Ordinal;
-
-    const SERVICE: &str = "mysql.default.svc.cluster.local.";
-
-    fn pod(n: u32) -> String {
-        format!("mysql-{n}.{SERVICE}")
-    }
-
-    fn read(message: &Message) -> Vec<FoundPod> {
-        let (targets, _) = targets(SERVICE, message, 3306).unwrap();
-        pods(undot(SERVICE), targets, None, "mysql")
-    }
-
-    fn undot(name: &str) -> &str {
-        name.strip_suffix('.').unwrap()
-    }
-
-    #[test]
-    fn srv_with_glue_names_pods_and_addresses() {
-        let message = message(
-            vec![
-                srv(SERVICE, 30, 3306, &pod(1)),
-                srv(SERVICE, 30, 3306, &pod(0)),
-            ],
-            vec![
-                a(&pod(0), 28, [10, 244, 1, 5]),
-                a(&pod(1), 30, [10, 244, 2, 6]),
-            ],
-        );
-        let (_, ttl) = targets(SERVICE, &message, 3306).unwrap();
-        assert_eq!(ttl.get(), Some(Duration::from_secs(28)));
-        assert_eq!(
-            read(&message),
-            [
-                FoundPod::new(
-                    Some(Ordinal::new(0)),
-                    undot(&pod(0)),
-                    [[10, 244, 1, 5].into()],
-                    3306
-                ),
-                FoundPod::new(
-                    Some(Ordinal::new(1)),
-                    undot(&pod(1)),
-                    [[10, 244, 2, 6].into()],
-                    3306
-                ),
-            ]
-        );
-    }
-
-    #[test]
-    fn case_of_the_owner_and_of_names_does_not_matter() {
-        let upper = "MySQL.default.SVC.cluster.local.";
-        let message = message(
-            vec![srv(
-                upper,
-                5,
-                3306,
-                "MYSQL-2.MySQL.default.svc.cluster.local.",
-            )],
-            vec![a(
-                "mysql-2.mysql.DEFAULT.svc.cluster.local.",
-                5,
-                [10, 0, 0, 1],
-            )],
-        );
-        let found = read(&message);
-        assert_eq!(found[0].ordinal, Some(Ordinal::new(2)));
-        assert_eq!(found[0].host, undot(&pod(2)));
-        assert_eq!(found[0].addresses.len(), 1);
-    }
-
-    #[test]
-    fn port_zero_is_the_configured_one_and_several_are_narrowed() {
-        let ports = |offered: &[u16]| {
-            let records = offered
-                .iter()
-                .map(|port| srv(SERVICE, 5, *port, &pod(0)))
-                .collect();
-            let (found, _) = targets(SERVICE, &message(records, vec![]), 3306).unwrap();
-            assert_eq!(found.len(), 1);
-            found[0].port
-        };
-        assert_eq!(ports(&[0]), 3306);
-        assert_eq!(ports(&[33060, 3306]), 3306);
-        assert_eq!(ports(&[3306, 33060]), 3306);
-        assert_eq!(ports(&[3306, 1]), 3306);
-        assert_eq!(ports(&[3307]), 3307);
-        assert_eq!(ports(&[33060, 3307]), 3307);
-    }
-
-    #[test]
-    fn two_addresses_under_one_name_are_one_pod() {
-        let message = message(
-            vec![srv(SERVICE, 5, 3306, &pod(0))],
-            vec![
-                a(&pod(0), 5, [10, 0, 0, 1]),
-                a(&pod(0), 5, [10, 0, 0, 2]),
-                a(&pod(0), 5, [10, 0, 0, 2]),
-                aaaa(&pod(0), 5, Ipv6Addr::LOCALHOST),
-                a("stranger.example.", 1, [10, 66, 66, 66]),
-            ],
-        );
-        let found = read(&message);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].addresses.len(), 3);
-        assert_eq!(
-            targets(SERVICE, &message, 3306).unwrap().1.get(),
-            Some(Duration::from_secs(5))
-        );
-    }
-
-    #[test]
-    fn a_name_without_ordinal_is_a_pod_without_ordinal() {
-        for label in ["10-244-1-5", "6333656336343065"] {
-            let target = format!("{label}.{SERVICE}");
-            let message = message(
-                vec![srv(SERVICE, 5, 3306, &target)],
-                vec![a(&target, 5, [10, 244, 1, 5])],
-            );
-            let found = read(&message);
-            assert_eq!(found[0].ordinal, None, "{label}");
-            assert_eq!(found[0].host, undot(&target));
-        }
-    }
-
-    #[test]
-    fn two_statefulsets_do_not_share_ordinals() {
-        let router = format!("router-0.{SERVICE}");
-        let both = message(
-            vec![
-                srv(SERVICE, 5, 3306, &pod(0)),
-                srv(SERVICE, 5, 3306, &router),
-            ],
-            vec![a(&pod(0), 5, [10, 0, 0, 1]), a(&router, 5, [10, 0, 0, 2])],
-        );
-        let ordinals = |set, default_set| {
-            let (targets, _) = targets(SERVICE, &both, 3306).unwrap();
-            let found = pods(undot(SERVICE), targets, set, default_set);
-            found
-                .iter()
-                .map(|pod| pod.ordinal.map(Ordinal::get))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(ordinals(None, "mysql"), [Some(0), None]);
-        assert_eq!(ordinals(None, "headless"), [None, None]);
-        assert_eq!(ordinals(Some("router"), "mysql"), [None, Some(0)]);
-    }
-
-    #[test]
-    fn records_of_another_name_are_foreign() {
-        let foreign = |result: Result<_, ResolveError>, whose: &str| match result {
-            Err(ResolveError::Foreign { name, owner }) => {
-                assert_eq!((&*name, &*owner), (SERVICE, whose));
-            }
-            other => panic!("{other:?}"),
-        };
-        let alias = message(
-            vec![cname(SERVICE, "zero."), a("zero.", 5, [10, 66, 66, 66])],
-            vec![],
-        );
-        foreign(addresses(SERVICE, &alias).map(|_| ()), "zero");
-        foreign(targets(SERVICE, &alias, 3306).map(|_| ()), "zero");
-        let other = message(vec![a("mysql.example.", 5, [10, 0, 0, 1])], vec![]);
-        foreign(addresses(SERVICE, &other).map(|_| ()), "mysql.example");
-    }
-
-    #[test]
-    fn addresses_are_unique_and_none_is_no_data() {
-        let twice = message(
-            vec![a(SERVICE, 9, [10, 0, 0, 1]), a(SERVICE, 7, [10, 0, 0, 1])],
-            vec![],
-        );
-        let (found, ttl) = addresses(SERVICE, &twice).unwrap();
-        assert_eq!((found.len(), ttl.get()), (1, Some(Duration::from_secs(7))));
-        let none = message(vec![], vec![]);
-        assert!(addresses(SERVICE, &none).unwrap_err().is_absence());
-        assert!(targets(SERVICE, &none, 3306).unwrap_err().is_absence());
-    }
-}
+mod tests;

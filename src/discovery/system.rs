@@ -1,13 +1,21 @@
-//! What this host's `/etc/resolv.conf` says.
+//! What a `resolv.conf` says, and whether it still says so.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::ResolveError;
 use crate::name::SearchList;
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where name servers listen; `resolv.conf` cannot say otherwise.
 const DNS_PORT: u16 = 53;
+/// Between two looks at the file.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 impl SearchList {
     /// The search list of this host, from `/etc/resolv.conf`. Reads the file anew on each call.
@@ -16,23 +24,66 @@ impl SearchList {
     ///
     /// [`ResolveError::Config`] when the file cannot be read.
     pub fn system() -> Result<Self, ResolveError> {
-        Ok(Self::parse(&read()?))
+        Ok(Self::parse(&read(Path::new(RESOLV_CONF))?))
     }
 }
 
-/// The name servers of this host, in their order.
-pub(super) fn name_servers() -> Result<Vec<SocketAddr>, ResolveError> {
-    Ok(parse_name_servers(&read()?))
+/// A `resolv.conf` that is looked at now and then.
+///
+/// A look reads a local file of a few lines, at most once per second: microseconds, so it is done
+/// in place.
+#[derive(Debug)]
+pub(super) struct Watched {
+    path: PathBuf,
+    seen: Mutex<Seen>,
 }
 
-fn read() -> Result<String, ResolveError> {
-    let bytes = std::fs::read(RESOLV_CONF).map_err(|error| ResolveError::Config {
-        name: RESOLV_CONF.to_owned(),
+#[derive(Debug)]
+struct Seen {
+    checked: Instant,
+    text: String,
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// Reads the file for the first time.
+    pub(super) fn open(path: PathBuf) -> Result<(Self, String), ResolveError> {
+        let text = read(&path)?;
+        let seen = Mutex::new(Seen {
+            checked: Instant::now(),
+            text: text.clone(),
+        });
+        Ok((Self { path, seen }, text))
+    }
+
+    /// The text, if the file has changed since it was read last. A file that is gone, or is just
+    /// being written anew and empty, has not.
+    pub(super) fn changed(&self) -> Option<String> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.checked.elapsed() < CHECK_EVERY {
+            return None;
+        }
+        seen.checked = Instant::now();
+        let text = read(&self.path).ok()?;
+        if text.is_empty() || text == seen.text {
+            return None;
+        }
+        seen.text.clone_from(&text);
+        Some(text)
+    }
+}
+
+fn read(path: &Path) -> Result<String, ResolveError> {
+    let bytes = fs::read(path).map_err(|error| ResolveError::Config {
+        name: path.display().to_string(),
         message: error.to_string(),
     })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The name servers in their order.
+///
 /// Line by line. Not with hickory's parser, which refuses the whole file over one search domain it
 /// cannot read. Link-local servers with a zone (`fe80::1%eth0`) are left out: hickory cannot reach
 /// them.
@@ -62,5 +113,40 @@ mod tests {
         let expected = ["10.96.0.10:53", "[fd00::10]:53"].map(|text| text.parse().unwrap());
         assert_eq!(parse_name_servers(text), expected);
         assert_eq!(parse_name_servers(""), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_read_again_once_it_has_changed() {
+        let folder = std::env::temp_dir().join(format!("resolv-conf-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("resolv.conf");
+        fs::write(&path, "search a.example").unwrap();
+        let (file, text) = Watched::open(path.clone()).unwrap();
+        assert_eq!(text, "search a.example");
+
+        fs::write(&path, "search b.example c.example").unwrap();
+        assert_eq!(file.changed(), None, "looked at a moment ago");
+        tokio::time::advance(CHECK_EVERY).await;
+        assert_eq!(
+            file.changed().as_deref(),
+            Some("search b.example c.example")
+        );
+        tokio::time::advance(CHECK_EVERY).await;
+        assert_eq!(file.changed(), None);
+
+        // Another file of the same length in its place, as editors do it.
+        let other = folder.join("other");
+        fs::write(&other, "search b.example d.example").unwrap();
+        fs::rename(&other, &path).unwrap();
+        tokio::time::advance(CHECK_EVERY).await;
+        assert_eq!(
+            file.changed().as_deref(),
+            Some("search b.example d.example")
+        );
+
+        fs::remove_dir_all(&folder).unwrap();
+        tokio::time::advance(CHECK_EVERY).await;
+        assert_eq!(file.changed(), None);
+        assert!(Watched::open(path).is_err());
     }
 }

@@ -10,6 +10,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 use super::ResolveError;
 use super::ladder::Ask;
+use super::transcript::Notes;
 
 pub(super) fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
@@ -48,6 +49,7 @@ pub(super) enum Say {
     Records(Vec<Record>, Vec<Record>),
     NoData,
     ServFail,
+    Truncated,
 }
 
 /// Answers from a table; what is not in it is NXDOMAIN, or NODATA if the name has another type.
@@ -63,6 +65,13 @@ impl Script {
             .lock()
             .unwrap()
             .insert((name.to_owned(), kind), say);
+    }
+
+    pub(super) fn remove(&self, name: &str) {
+        self.table
+            .lock()
+            .unwrap()
+            .retain(|(known, _), _| known != name);
     }
 
     pub(super) fn clear(&self) {
@@ -86,7 +95,12 @@ impl Script {
 }
 
 impl Ask for Script {
-    async fn ask(&self, name: &str, kind: RecordType) -> Result<Message, ResolveError> {
+    async fn ask(
+        &self,
+        name: &str,
+        kind: RecordType,
+        _: Notes<'_>,
+    ) -> Result<Message, ResolveError> {
         self.asked.lock().unwrap().push(format!("{kind} {name}"));
         let table = self.table.lock().unwrap();
         let name = name.to_owned();
@@ -98,6 +112,7 @@ impl Ask for Script {
                 code: "Server Failure".to_owned(),
                 server: None,
             }),
+            Some(Say::Truncated) => Err(ResolveError::Truncated { name, server: None }),
             None if table.keys().any(|(known, _)| *known == name) => {
                 Err(ResolveError::NoData { name })
             }

@@ -98,11 +98,6 @@ pub(crate) struct Pool {
     contested: AtomicBool,
     /// Takes the writes: by its ordinal, or because it was found to be the one that does.
     primary: AtomicBool,
-    /// A slot came free without the end of a checkout.
-    pub(super) fn freed(&self) {
-        (self.hooks.freed)();
-    }
-
     /// Another pod that is writable too.
     rival: Mutex<Option<PodId>>,
     /// The server has proven to be the pod, and none has proven since that it is elsewhere.
@@ -195,6 +190,11 @@ impl Pool {
             (false, true) => self.known().asked = None,
             _ => {}
         }
+    }
+
+    /// A slot came free without the end of a checkout.
+    pub(super) fn freed(&self) {
+        (self.hooks.freed)();
     }
 
     /// Another pod that is writable too: no writes until one is left.

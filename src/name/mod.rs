@@ -10,7 +10,9 @@ mod service;
 
 pub use pod::{Ordinal, ordinal_of, pod_host};
 pub use search::SearchList;
+pub(crate) use search::expand_host;
 pub use service::{NameError, ServiceName};
+pub(crate) use service::{is_service, service_of_pod};
 
 /// The longest DNS name in text form, without a trailing dot.
 const MAX_NAME: usize = 253;

@@ -6,11 +6,15 @@ use std::str::FromStr;
 use super::search::{self, SearchList};
 use super::{MAX_LABEL, MAX_NAME, is_label, without_dot};
 
-/// The name of a headless Service, as short or as long as the user wrote it.
+/// The name of a headless Service, or of one of its pods, as short or as long as the user wrote it.
 ///
 /// Parses every spelling: `mysql`, `mysql.default`, `mysql.default.svc`,
-/// `mysql.default.svc.cluster.local`, each with or without a trailing dot, in any case. Displays
-/// in lower case, with the trailing dot only if it was given.
+/// `mysql.default.svc.cluster.local`, each with or without a trailing dot, in any case; and each
+/// with a pod in front, `mysql-0.mysql` and so on, which means that pod and no other. Displays in
+/// lower case, with the trailing dot only if it was given.
+///
+/// `mysql-0.mysql` could also be the Service `mysql-0` in the namespace `mysql`: DNS decides. The
+/// pod is asked for first if it is called like its Service, else (`db-1.prod`) the Service is.
 ///
 /// ```
 /// use headless_mysql::name::ServiceName;
@@ -69,14 +73,6 @@ pub enum NameError {
         /// The address.
         address: String,
     },
-    /// The name is that of a single pod.
-    #[error("`{name}` names one pod; give its Service, `{service}`")]
-    Pod {
-        /// The pod's name.
-        name: String,
-        /// The Service's name in it.
-        service: String,
-    },
 }
 
 // === impl ServiceName ===
@@ -85,8 +81,8 @@ impl ServiceName {
     /// The absolute names to ask DNS for, best first: lower case, each with a trailing dot, none
     /// twice.
     ///
-    /// A name with a trailing dot, or of the form `<service>.<namespace>.svc.<zone>`, is absolute:
-    /// exactly one candidate. A shorter one is joined with the search domains, first those that
+    /// A name with a trailing dot, or of the form `<service>.<namespace>.svc.<zone>` (with or
+    /// without a pod in front), is absolute: exactly one candidate. A shorter one is joined with the search domains, first those that
     /// make it a full Service name (so that the first query is usually the last), then the others
     /// in their order, and last the name alone. A name without a Kubernetes shape is asked alone
     /// first if it has at least [`SearchList::ndots`] dots, as other resolvers do.
@@ -99,7 +95,7 @@ impl ServiceName {
 
     /// Whether the name is asked as it is, without a search list.
     pub fn is_absolute(&self) -> bool {
-        self.dot || self.labels().nth(2) == Some("svc") && self.labels().nth(3).is_some()
+        self.dot || is_service(&self.name) || service_of_pod(&self.name).is_some()
     }
 
     /// The first part of the name: what the Service is called in its namespace.
@@ -134,7 +130,6 @@ impl FromStr for ServiceName {
         for label in name.split('.') {
             check_label(label, given)?;
         }
-        check_not_pod(&name)?;
         Ok(Self { name, dot })
     }
 }
@@ -167,22 +162,24 @@ fn check_label(label: &str, name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// `<pod>.<service>.<namespace>.svc.<zone>`: it would resolve, to that one pod only.
-fn check_not_pod(name: &str) -> Result<(), NameError> {
-    let Some((first, service)) = name.split_once('.') else {
-        return Ok(());
-    };
-    let labels: Vec<&str> = service.split('.').collect();
-    let numbered = first
+/// Whether an absolute name has the form `<service>.<namespace>.svc.<zone>`.
+pub(crate) fn is_service(name: &str) -> bool {
+    let mut labels = without_dot(name).split('.').skip(2);
+    labels.next() == Some("svc") && labels.next().is_some()
+}
+
+/// The Service in an absolute name of the form `<name>-<n>.<service>.<namespace>.svc.<zone>`.
+pub(crate) fn service_of_pod(name: &str) -> Option<&str> {
+    let (pod, service) = without_dot(name).split_once('.')?;
+    let in_svc = service.split('.').nth(1) == Some("svc");
+    (is_numbered(pod) && is_service(service) && !in_svc).then_some(service)
+}
+
+/// Whether a label ends as the names of a StatefulSet's pods do.
+pub(super) fn is_numbered(label: &str) -> bool {
+    label
         .rsplit_once('-')
-        .is_some_and(|(_, n)| n.bytes().all(|b| b.is_ascii_digit()));
-    if numbered && labels.len() > 3 && labels[2] == "svc" && labels[1] != "svc" {
-        return Err(NameError::Pod {
-            name: name.to_owned(),
-            service: service.to_owned(),
-        });
-    }
-    Ok(())
+        .is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -212,6 +209,11 @@ mod tests {
             ("mysql-0", "mysql-0"),
             ("db-1.prod", "db-1.prod"),
             ("3db", "3db"),
+            ("mysql-0.mysql", "mysql-0.mysql"),
+            (
+                "mysql-0.mysql.default.svc.cluster.local",
+                "mysql-0.mysql.default.svc.cluster.local",
+            ),
         ] {
             assert_eq!(parse(text).as_deref(), Ok(shown));
         }
@@ -238,10 +240,6 @@ mod tests {
             ("müsql", "`müsql`"),
             ("10.244.1.5", "`10.244.1.5`"),
             ("fd00::1", "`fd00::1`"),
-            (
-                "mysql-0.mysql.default.svc.cluster.local",
-                "`mysql.default.svc.cluster.local`",
-            ),
         ] {
             assert!(shown(text).contains(quoted), "{text}: {}", shown(text));
         }
@@ -255,6 +253,30 @@ mod tests {
         );
         let name = vec!["a".repeat(62); 5].join(".");
         assert_eq!(parse(&name), Err(NameError::TooLong { length: 314 }));
+    }
+
+    #[test]
+    fn a_pod_is_told_from_a_service() {
+        for (name, service) in [
+            (
+                "mysql-0.mysql.default.svc.cluster.local.",
+                Some("mysql.default.svc.cluster.local"),
+            ),
+            ("db-1-12.mysql.prod.svc.k8s", Some("mysql.prod.svc.k8s")),
+            ("mysql.default.svc.cluster.local", None),
+            ("mysql-0.default.svc.cluster.local", None),
+            // The Service `mysql-0` in the namespace `svc`, of a zone that begins with `svc`.
+            ("mysql-0.svc.svc.svc.k8s", None),
+            ("mysql.mysql.default.svc.cluster.local", None),
+            ("mysql-.mysql.default.svc.cluster.local", None),
+            ("mysql-0.mysql.default.svc", None),
+            ("mysql-0.mysql", None),
+        ] {
+            assert_eq!(service_of_pod(name), service, "{name}");
+            if service.is_some() {
+                assert!(name.parse::<ServiceName>().unwrap().is_absolute(), "{name}");
+            }
+        }
     }
 
     proptest! {

@@ -38,6 +38,15 @@ const OPTIONS: &[(&str, Apply)] = &[
     ("read_retry", |name, config, value| {
         Ok(config.with_read_retry(choice(name, value)?))
     }),
+    ("port_name", |_, config, value| {
+        Ok(config.with_port_name(value))
+    }),
+    ("allow_alias", |name, config, value| {
+        Ok(config.with_allow_alias(choice(name, value)?))
+    }),
+    ("replica_service", |_, config, value| {
+        Ok(config.with_replica_service(value))
+    }),
     ("primary", |name, config, value| {
         Ok(config.with_primary(choice(name, value)?))
     }),

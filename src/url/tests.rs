@@ -26,7 +26,8 @@ fn the_long_form_sets_everything() {
         "MySQL://app:se%2Fcret@mysql.default.svc.cluster.local:3307/my%20shop?statefulset=db\
          &connect_timeout=500ms&checkout_timeout=2s&statement_timeout=1m&max_connections=4\
          &replica_policy=replica-only&verify=strict&reset=always&read_retry=false\
-         &kill_query=false&min_connections=2&max_share=25&max_lifetime=5m&statement_cache=64",
+         &kill_query=false&min_connections=2&max_share=25&max_lifetime=5m&statement_cache=64\
+         &port_name=mysql&allow_alias=true&replica_service=mysql-replicas.default",
     )
     .unwrap();
     assert_eq!(config.service, "mysql.default.svc.cluster.local");
@@ -47,6 +48,12 @@ fn the_long_form_sets_everything() {
     assert_eq!((config.min_connections, config.max_share), (2, 25));
     assert_eq!(config.max_lifetime, Some(Duration::from_secs(300)));
     assert_eq!(config.statement_cache, 64);
+    assert_eq!(config.port_name.as_deref(), Some("mysql"));
+    assert!(config.allow_alias);
+    assert_eq!(
+        config.replica_service.as_deref(),
+        Some("mysql-replicas.default")
+    );
 }
 
 #[cfg(feature = "rustls-tls")]
@@ -254,6 +261,12 @@ fn a_bad_option_is_named_quoted_and_corrected() {
         ("reset", ""),
         ("read_retry", "yes"),
         ("statefulset", ""),
+        ("port_name", ""),
+        ("port_name", "my_port"),
+        ("port_name", "longer-than-fifteen"),
+        ("allow_alias", "yes"),
+        ("replica_service", ""),
+        ("replica_service", "mysql"),
     ] {
         let ConfigError::Value { option: named, .. } =
             error(&format!("mysql://app@mysql?{option}={value}"))

@@ -6,6 +6,10 @@
 )]
 
 mod answers;
+mod discover;
+mod discover_kinds;
+mod discover_sources;
+mod discover_trouble;
 mod fixtures;
 mod golden;
 mod support;

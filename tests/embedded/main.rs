@@ -12,3 +12,4 @@ mod faults;
 mod protocol;
 mod replication;
 mod support;
+mod two_services;

@@ -67,23 +67,31 @@ fn silence_may_be_broken() {
     assert!(matches!(found, Verdict::Lost(ResolveError::Io { .. })));
 }
 
-#[tokio::test]
-async fn building_checks_what_it_can() {
-    let server = SocketAddr::from(([127, 0, 0, 1], 53));
-    let search = SearchList::new(["default.svc.cluster.local"]);
-    let builder = DnsResolver::builder("MySQL".parse().unwrap()).search(search);
-    let resolver = builder.clone().name_servers(vec![server]).build().unwrap();
-    assert_eq!(
-        resolver.candidates(),
-        ["mysql.default.svc.cluster.local.", "mysql."]
-    );
-    assert_eq!(resolver.describe(), "mysql");
-    assert!(format!("{resolver:?}").contains("127.0.0.1:53"));
-    let error = builder.name_servers(vec![]).build().unwrap_err();
-    assert_eq!(
-        error,
-        ResolveError::NoServer {
-            name: "mysql".to_owned()
-        }
-    );
+#[test]
+fn the_failure_that_tells_most_is_kept() {
+    let name = || "mysql.".to_owned();
+    let server = None;
+    let truncated = || ResolveError::Truncated {
+        name: name(),
+        server,
+    };
+    let failure = |code: &str| ResolveError::ServerFailure {
+        name: name(),
+        code: code.to_owned(),
+        server,
+    };
+    let silent = || ResolveError::Timeout {
+        name: name(),
+        after: Duration::from_secs(1),
+        server,
+    };
+    for (old, new, kept) in [
+        (failure("a"), silent(), failure("a")),
+        (silent(), failure("a"), failure("a")),
+        (failure("a"), failure("b"), failure("b")),
+        (truncated(), failure("a"), truncated()),
+        (failure("a"), truncated(), truncated()),
+    ] {
+        assert_eq!(worse(old, new), kept);
+    }
 }

@@ -1,19 +1,37 @@
 //! Tests of the module above.
 
+mod memory;
+
+use std::time::Duration;
+
 use super::*;
+use crate::discovery::FoundPod;
 use crate::discovery::testing::*;
+use crate::name::Ordinal;
 
 const FULL: &str = "mysql.default.svc.cluster.local.";
 const STRANGER: &str = "mysql.corp.example.";
 
 fn ladder(candidates: &[&str]) -> Ladder {
-    Ladder {
+    Ladder::new(wanted(candidates), None)
+}
+
+fn wanted(candidates: &[&str]) -> Wanted {
+    Wanted {
         service: "mysql".to_owned(),
         candidates: candidates.iter().map(|&name| name.to_owned()).collect(),
-        winner: AtomicUsize::new(NONE),
         port: 3306,
+        port_name: None,
         statefulset: None,
         default_set: "mysql".to_owned(),
+        allow_alias: false,
+    }
+}
+
+impl Ladder {
+    /// One look-up, unexplained.
+    async fn ask(&self, dns: &Script) -> Result<Answer, ResolveError> {
+        self.look_up(dns, Notes::NONE).await
     }
 }
 
@@ -54,7 +72,7 @@ fn one(n: u32, address: &str) -> (Option<u32>, String) {
 async fn srv_with_glue_is_one_query() {
     let (dns, ladder) = (Script::default(), ladder(&[FULL, STRANGER]));
     srv_set(&dns, FULL, &[0, 1, 2], true);
-    let answer = ladder.look_up(&dns).await.unwrap();
+    let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(
         seen(&answer),
         [one(0, "10.0.0.1"), one(1, "10.0.0.2"), one(2, "10.0.0.3")]
@@ -72,16 +90,20 @@ async fn missing_glue_is_asked_for() {
     let v6 = vec![aaaa(&pod(2), 3, "fd00::3".parse().unwrap())];
     dns.set(&pod(2), RecordType::A, Say::NoData);
     dns.set(&pod(2), RecordType::AAAA, Say::Records(v6, vec![]));
-    let answer = ladder.look_up(&dns).await.unwrap();
+    let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(seen(&answer), [one(0, "10.0.0.1"), one(2, "fd00::3")]);
     assert_eq!(answer.ttl, Some(std::time::Duration::from_secs(3)));
 
+    // One that cannot be asked for is unknown, not gone; if none can, nothing is known.
     dns.set(&pod(1), RecordType::A, Say::ServFail);
-    let error = ladder.look_up(&dns).await.unwrap_err();
-    assert!(
-        matches!(error, ResolveError::ServerFailure { .. }),
-        "{error}"
-    );
+    let answer = ladder.ask(&dns).await.unwrap();
+    assert_eq!(seen(&answer), [one(0, "10.0.0.1"), one(2, "fd00::3")]);
+    assert!(!answer.complete);
+    for n in [0, 2] {
+        dns.set(&pod(n), RecordType::A, Say::ServFail);
+    }
+    let error = ladder.ask(&dns).await.unwrap_err();
+    assert_eq!(error.kind(), "server_failure");
 }
 
 #[tokio::test]
@@ -91,7 +113,7 @@ async fn without_srv_every_address_is_attributed() {
     dns.a(&pod(0), &[[10, 0, 0, 1]]);
     // mysql-1 is not ready.
     dns.a(&pod(2), &[[10, 0, 0, 3]]);
-    let answer = ladder.look_up(&dns).await.unwrap();
+    let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(seen(&answer), [one(0, "10.0.0.1"), one(2, "10.0.0.3")]);
     assert_eq!(
         answer.pods[0].host,
@@ -106,7 +128,7 @@ async fn attribution_is_bounded_and_the_rest_has_no_ordinal() {
     dns.a(FULL, &[[10, 0, 0, 1], [10, 0, 0, 2]]);
     dns.a(&pod(9), &[[10, 0, 0, 2]]);
     dns.a(&pod(10), &[[10, 0, 0, 1]]);
-    let answer = ladder.look_up(&dns).await.unwrap();
+    let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(
         seen(&answer),
         [(None, "10.0.0.1".to_owned()), one(9, "10.0.0.2")]
@@ -124,7 +146,7 @@ async fn a_stranger_behind_a_pod_name_is_a_gap() {
     ];
     dns.set(&pod(0), RecordType::A, Say::Records(alias, vec![]));
     dns.a(&pod(1), &[[10, 0, 0, 2]]);
-    let answer = ladder.look_up(&dns).await.unwrap();
+    let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(seen(&answer), [one(1, "10.0.0.2")]);
 }
 
@@ -134,7 +156,7 @@ async fn a_stranger_behind_the_service_name_is_an_error() {
     let alias = vec![cname(FULL, "zero."), a("zero.", 5, [10, 66, 66, 66])];
     dns.set(FULL, RecordType::A, Say::Records(alias, vec![]));
     dns.a(STRANGER, &[[10, 9, 9, 9]]);
-    let error = ladder.look_up(&dns).await.unwrap_err();
+    let error = ladder.ask(&dns).await.unwrap_err();
     assert!(matches!(error, ResolveError::Foreign { .. }), "{error}");
 }
 
@@ -144,7 +166,7 @@ async fn aaaa_is_asked_only_where_there_is_no_a() {
     let v6 = |name: &str| Say::Records(vec![aaaa(name, 5, "fd00::1".parse().unwrap())], vec![]);
     dns.set(FULL, RecordType::AAAA, v6(FULL));
     dns.set(&pod(0), RecordType::AAAA, v6(&pod(0)));
-    let answer = ladder.look_up(&dns).await.unwrap();
+    let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(seen(&answer), [one(0, "fd00::1")]);
     assert_eq!(
         dns.asked(),
@@ -162,7 +184,7 @@ async fn an_error_stops_before_the_next_candidate() {
     let (dns, ladder) = (Script::default(), ladder(&[FULL, STRANGER]));
     dns.set(FULL, RecordType::SRV, Say::ServFail);
     dns.a(STRANGER, &[[10, 9, 9, 9]]);
-    let error = ladder.look_up(&dns).await.unwrap_err();
+    let error = ladder.ask(&dns).await.unwrap_err();
     assert!(
         matches!(error, ResolveError::ServerFailure { .. }),
         "{error}"
@@ -173,7 +195,7 @@ async fn an_error_stops_before_the_next_candidate() {
 #[tokio::test]
 async fn nothing_anywhere_names_what_was_asked() {
     let (dns, ladder) = (Script::default(), ladder(&[FULL, STRANGER]));
-    match ladder.look_up(&dns).await {
+    match ladder.ask(&dns).await {
         Err(ResolveError::NotFound { name, asked }) => {
             assert_eq!(name, "mysql");
             assert_eq!(asked, [FULL, STRANGER]);
@@ -181,13 +203,11 @@ async fn nothing_anywhere_names_what_was_asked() {
         other => panic!("{other:?}"),
     }
     dns.set(FULL, RecordType::A, Say::NoData);
-    let error = ladder.look_up(&dns).await.unwrap_err();
-    assert_eq!(
-        error,
-        ResolveError::NoData {
-            name: FULL.to_owned()
-        }
-    );
+    let error = ladder.ask(&dns).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_absence()), ("no_data", true));
+    for name in [FULL, STRANGER] {
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -195,21 +215,21 @@ async fn the_winner_is_asked_alone_until_it_is_gone() {
     let (first, second) = ("mysql.a.svc.k8s.", "mysql.b.svc.k8s.");
     let (dns, ladder) = (Script::default(), ladder(&[first, second, STRANGER]));
     srv_set(&dns, second, &[0], true);
-    ladder.look_up(&dns).await.unwrap();
+    ladder.ask(&dns).await.unwrap();
     dns.asked();
-    ladder.look_up(&dns).await.unwrap();
+    ladder.ask(&dns).await.unwrap();
     assert_eq!(dns.asked(), [format!("SRV {second}")]);
 
     dns.clear();
     srv_set(&dns, first, &[0], true);
-    let answer = ladder.look_up(&dns).await.unwrap();
+    let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(answer.service, "mysql.a.svc.k8s");
     dns.asked();
 
     // A host outside of Kubernetes does not step in for a Service that has been seen.
     dns.clear();
     dns.a(STRANGER, &[[10, 9, 9, 9]]);
-    assert!(ladder.look_up(&dns).await.unwrap_err().is_absence());
+    assert!(ladder.ask(&dns).await.unwrap_err().is_absence());
     assert!(!dns.asked().iter().any(|query| query.contains(STRANGER)));
 }
 
@@ -217,9 +237,9 @@ async fn the_winner_is_asked_alone_until_it_is_gone() {
 async fn a_stand_in_for_a_missing_service_is_not_remembered() {
     let (dns, ladder) = (Script::default(), ladder(&[FULL, STRANGER]));
     dns.a(STRANGER, &[[10, 9, 9, 9]]);
-    let answer = ladder.look_up(&dns).await.unwrap();
+    let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(answer.service, "mysql.corp.example");
     srv_set(&dns, FULL, &[0], true);
-    let answer = ladder.look_up(&dns).await.unwrap();
+    let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(answer.service, "mysql.default.svc.cluster.local");
 }

@@ -1,12 +1,20 @@
-//! Pods whose addresses never change: tests, a laptop, servers outside Kubernetes.
+//! Servers that are listed, not found: by address ([`FixedList`]) or by name ([`HostList`]).
+//!
+//! Owns that the place in the list is the ordinal. It must never let a server that is not found move
+//! the others.
+
+mod hosts;
 
 use std::future::ready;
 use std::net::SocketAddr;
 
+pub use hosts::{HostList, HostListBuilder};
+
 use super::{Answer, BoxFuture, FoundPod, Resolve, ResolveError};
 use crate::name::Ordinal;
 
-/// A fixed list of servers; the place in the list is the ordinal.
+/// A fixed list of servers by address; the place in the list is the ordinal. For servers by name
+/// there is [`HostList`].
 ///
 /// ```
 /// use headless_mysql::discovery::FixedList;

@@ -1,0 +1,368 @@
+//! A list of servers by name.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
+
+use crate::discovery::dns::DnsOptions;
+use crate::discovery::hickory::Client;
+use crate::discovery::ladder::{Ask, any_family};
+use crate::discovery::records::{self, Ttl};
+use crate::discovery::system::Watched;
+use crate::discovery::transcript::{Book, Notes};
+use crate::discovery::{Answer, BoxFuture, FoundPod, Resolve, ResolveError, Transcript};
+use crate::name::{Ordinal, SearchList, expand_host};
+
+/// Names asked for at once.
+const CONCURRENCY: usize = 8;
+/// How many aliases are followed, one after the other.
+const MAX_ALIASES: usize = 4;
+
+/// A fixed list of servers by name or address; the place in the list is the ordinal.
+///
+/// Names are looked up at each look-up, by DNS (A, and AAAA where there is no A) with the search
+/// list of `resolv.conf`, first the full name that answered last; the hosts file is not read, but `localhost` is known. An alias (CNAME) is
+/// followed, as the name was given for that one server. Addresses are taken as they are; without a
+/// name in the list, DNS is not used at all.
+///
+/// A name that cannot be looked up makes the answer [partial](Answer::partial): its server stays
+/// where it was. A look-up fails only if no server of the list has an address.
+///
+/// ```
+/// use headless_mysql::discovery::HostList;
+///
+/// # fn main() -> Result<(), headless_mysql::discovery::ResolveError> {
+/// let servers = HostList::builder(["10.0.0.7", "10.0.0.8:3307", "[fd00::9]:3306"]).build()?;
+/// # let _ = servers;
+/// # Ok(())
+/// # }
+/// ```
+pub struct HostList {
+    hosts: Vec<Host>,
+    options: DnsOptions,
+    file: Option<Watched>,
+    /// None if there is no name to look up.
+    setup: Mutex<Option<Arc<Setup>>>,
+}
+
+/// Builds a [`HostList`]; see [`HostList::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct HostListBuilder {
+    hosts: Vec<String>,
+    port: u16,
+    dns: DnsOptions,
+}
+
+#[derive(Debug)]
+struct Host {
+    /// As it was given, without the port.
+    name: String,
+    /// None if it has to be looked up.
+    address: Option<IpAddr>,
+    port: u16,
+    /// Which of the names that it may stand for answered last: that is asked first.
+    winner: AtomicUsize,
+}
+
+struct Setup {
+    client: Arc<Client>,
+    search: SearchList,
+}
+
+// === impl HostList ===
+
+impl HostList {
+    /// Begins a list of these servers, the primary first: `host`, `host:port`, an IPv4 or IPv6
+    /// address, `[address]:port`.
+    pub fn builder<H: Into<String>>(hosts: impl IntoIterator<Item = H>) -> HostListBuilder {
+        HostListBuilder {
+            hosts: hosts.into_iter().map(Into::into).collect(),
+            port: 3306,
+            dns: DnsOptions::default(),
+        }
+    }
+
+    /// After a look at `resolv.conf`.
+    fn current(&self) -> Option<Arc<Setup>> {
+        let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = self.file.as_ref().and_then(Watched::changed) {
+            let old = setup.as_ref().map(|old| &old.client);
+            let name = self.describe();
+            match self.options.client(&name, &text, old) {
+                Ok(client) => {
+                    let search = self.options.search(&text);
+                    *setup = Some(Arc::new(Setup { client, search }));
+                }
+                Err(error) => {
+                    tracing::warn!(service = name, %error, "resolv.conf has changed and is not used");
+                }
+            }
+        }
+        setup.clone()
+    }
+
+    async fn look_up(&self, notes: Notes<'_>) -> Result<Answer, ResolveError> {
+        let setup = self.current();
+        let after = self.options.deadline;
+        let look_ups = self.hosts.iter().map(|host| {
+            let setup = setup.as_deref();
+            async move {
+                let found = timeout(after, host.look_up(setup, notes)).await;
+                found.unwrap_or_else(|_| {
+                    Err(ResolveError::Timeout {
+                        name: host.name.clone(),
+                        after,
+                        server: None,
+                    })
+                })
+            }
+        });
+        let look_ups: Vec<_> = look_ups.collect();
+        let look_ups = stream::iter(look_ups).buffered(CONCURRENCY);
+        let found: Vec<_> = look_ups.collect().await;
+        let (mut pods, mut tried, mut ttl) = (Vec::new(), Vec::new(), Ttl::default());
+        for ((n, host), found) in (0..).zip(&self.hosts).zip(found) {
+            match found {
+                Ok((addresses, more)) => {
+                    ttl.join(more);
+                    let ordinal = Some(Ordinal::new(n));
+                    pods.push(FoundPod::new(ordinal, &host.name, addresses, host.port));
+                }
+                Err(error) => {
+                    notes.conclude(|| format!("where {} is, is not known: {error}", host.name));
+                    tried.push(error);
+                }
+            }
+        }
+        if pods.is_empty() {
+            return Err(ResolveError::of_search(&self.describe(), tried));
+        }
+        let answer = Answer::new(self.describe(), pods, ttl.get());
+        Ok(match tried.is_empty() {
+            true => answer,
+            false => answer.partial(),
+        })
+    }
+}
+
+impl Resolve for HostList {
+    fn resolve(&self) -> BoxFuture<'_, Result<Answer, ResolveError>> {
+        Box::pin(self.look_up(Notes::NONE))
+    }
+
+    fn explain(&self) -> BoxFuture<'_, (Result<Answer, ResolveError>, Transcript)> {
+        Box::pin(async move {
+            let book = Book::new();
+            let result = self.look_up(book.notes()).await;
+            let transcript = book.close(&result);
+            (result, transcript)
+        })
+    }
+
+    fn describe(&self) -> String {
+        let names: Vec<&str> = self.hosts.iter().map(|host| &*host.name).collect();
+        names.join(", ")
+    }
+}
+
+impl fmt::Debug for HostList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostList")
+            .field("hosts", &self.hosts)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl HostListBuilder ===
+
+impl HostListBuilder {
+    /// The port of the servers that are listed without one. Default 3306.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The search list that completes short names. Default: that of `resolv.conf`.
+    pub fn search(mut self, search: SearchList) -> Self {
+        self.dns.search = Some(search);
+        self
+    }
+
+    /// The name servers to ask, in this order. Default: those of `resolv.conf`.
+    pub fn name_servers(mut self, servers: Vec<SocketAddr>) -> Self {
+        self.dns.name_servers = Some(servers);
+        self
+    }
+
+    /// The file to read name servers and search list from, unless they are given. Default
+    /// `/etc/resolv.conf`.
+    pub fn resolv_conf(mut self, path: impl Into<PathBuf>) -> Self {
+        self.dns.resolv_conf = path.into();
+        self
+    }
+
+    /// How long to wait for one name server before asking the next (or the same one again, once).
+    /// Default 1 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.dns.timeout = timeout;
+        self
+    }
+
+    /// How long the look-up of one name may take. Default 5 s.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.dns.deadline = deadline;
+        self
+    }
+
+    /// Makes the list. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::Config`] if an entry is no host, the list is empty, or `resolv.conf` is
+    /// needed and cannot be read; [`ResolveError::NoServer`] if a name server is needed and there
+    /// is none.
+    pub fn build(self) -> Result<HostList, ResolveError> {
+        let hosts = self.hosts.iter().map(|host| Host::parse(host, self.port));
+        let hosts: Vec<Host> = hosts.collect::<Result<_, _>>()?;
+        let Some(name) = hosts.first().map(|host| host.name.clone()) else {
+            return Err(config("", "the list of hosts is empty"));
+        };
+        let (mut file, mut setup) = (None, None);
+        if hosts.iter().any(|host| host.address.is_none()) {
+            let (watched, text) = self.dns.open(true)?;
+            file = watched;
+            let client = self.dns.client(&name, &text, None)?;
+            let search = self.dns.search(&text);
+            setup = Some(Arc::new(Setup { client, search }));
+        }
+        Ok(HostList {
+            hosts,
+            options: self.dns,
+            file,
+            setup: Mutex::new(setup),
+        })
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    fn parse(text: &str, port: u16) -> Result<Self, ResolveError> {
+        let host = |name: &str, port| Self {
+            name: name.to_owned(),
+            address: match name.parse() {
+                Ok(address) => Some(address),
+                Err(_) if name.eq_ignore_ascii_case("localhost") => {
+                    Some(Ipv4Addr::LOCALHOST.into())
+                }
+                Err(_) => None,
+            },
+            port,
+            winner: AtomicUsize::new(0),
+        };
+        if let Some(address) = text.parse::<SocketAddr>().ok().filter(|a| a.port() != 0) {
+            return Ok(host(&address.ip().to_string(), address.port()));
+        }
+        let bracketed = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        if let Ok(address) = bracketed.unwrap_or(text).parse::<IpAddr>() {
+            return Ok(host(&address.to_string(), port));
+        }
+        let (name, port) = match text.split_once(':') {
+            Some((name, given)) => match given.parse() {
+                Ok(given) => (name, given),
+                Err(_) => return Err(config(text, "the port is no number from 1 to 65535")),
+            },
+            None => (text, port),
+        };
+        let label = |label: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            (1..=63).contains(&label.len()) && label.bytes().all(plain)
+        };
+        let bare = name.strip_suffix('.').unwrap_or(name);
+        if bare.len() > 253 || port == 0 || !bare.split('.').all(label) {
+            let wanted = "expected a host name or an address, with a port or without";
+            return Err(config(text, wanted));
+        }
+        Ok(host(name, port))
+    }
+
+    async fn look_up(
+        &self,
+        setup: Option<&Setup>,
+        notes: Notes<'_>,
+    ) -> Result<(Vec<IpAddr>, Ttl), ResolveError> {
+        if let Some(address) = self.address {
+            return Ok((vec![address], Ttl::default()));
+        }
+        let Some(setup) = setup else {
+            let name = self.name.clone();
+            return Err(ResolveError::NoServer { name });
+        };
+        let mut tried = Vec::new();
+        let mut candidates: Vec<_> = expand_host(&self.name, &setup.search)
+            .into_iter()
+            .enumerate()
+            .collect();
+        let winner = self.winner.load(Ordering::Relaxed);
+        candidates.sort_by_key(|(i, _)| *i != winner);
+        for (i, candidate) in candidates {
+            match addresses(&*setup.client, candidate, notes).await {
+                Ok(found) => {
+                    self.winner.store(i, Ordering::Relaxed);
+                    return Ok(found);
+                }
+                Err(error) => {
+                    let go_on = error.is_absence();
+                    tried.push(error);
+                    if !go_on {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(ResolveError::of_search(&self.name, tried))
+    }
+}
+
+/// The addresses at an absolute name, or at what that is an alias of.
+async fn addresses(
+    dns: &impl Ask,
+    mut name: String,
+    notes: Notes<'_>,
+) -> Result<(Vec<IpAddr>, Ttl), ResolveError> {
+    for _ in 0..=MAX_ALIASES {
+        let (_, message) = any_family(dns, &name, notes).await?;
+        let Some(target) = records::alias(&name, &message)? else {
+            return records::addresses(&name, &message);
+        };
+        // The records that came along were checked to belong to it.
+        if let Some(found) = records::behind_alias(&target, &message) {
+            return Ok(found);
+        }
+        name = format!("{target}.");
+    }
+    Err(ResolveError::Foreign {
+        owner: name.clone(),
+        name,
+    })
+}
+
+fn config(name: &str, message: &str) -> ResolveError {
+    ResolveError::Config {
+        name: name.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! Two Services taken as one set: the primary behind one, the replicas behind the other.
+//!
+//! Owns what ordinals the pods of both get. It must never take the pods of one away because the
+//! other fails.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Answer, BoxFuture, FoundPod, Resolve, ResolveError, Step, Transcript};
+use crate::name::Ordinal;
+
+/// A primary Service and a replica Service, as charts deploy them that make two StatefulSets
+/// (`db-primary` and `db-secondary`), each of which counts from 0.
+///
+/// * The pod of the primary Service is ordinal 0, if it is ordinal 0 there, or if it is the only
+///   pod there and DNS tells no ordinal: whoever is behind this Service is meant to be the primary.
+///   Other pods there have no ordinal.
+/// * The replicas count on after it: ordinal n of the replica Service is n + 1 here, always, so
+///   that identities do not depend on what else is there. Pods keep their own host names.
+/// * An address that both Services list is the primary Service's.
+///
+/// If one of the two fails, or has no pods, the answer is [partial](Answer::partial): it takes no
+/// pod of that Service away. So replicas that are scaled away altogether stay known until one is
+/// back; they are merely not used, as they do not answer.
+///
+/// ```
+/// use headless_mysql::discovery::{DnsResolver, PrimaryAndReplicas};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let servers = vec![([127, 0, 0, 1], 53).into()];
+/// let dns = |name: &str| -> Result<_, Box<dyn std::error::Error>> {
+///     let service = format!("{name}.default.svc.cluster.local").parse()?;
+///     Ok(DnsResolver::builder(service).name_servers(servers.clone()).build()?)
+/// };
+/// let pods = PrimaryAndReplicas::new(dns("db-primary")?, dns("db-secondary")?);
+/// # let _ = pods;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct PrimaryAndReplicas {
+    primary: Arc<dyn Resolve>,
+    replicas: Arc<dyn Resolve>,
+}
+
+// === impl PrimaryAndReplicas ===
+
+impl PrimaryAndReplicas {
+    /// The primary from one source, the replicas from another.
+    pub fn new(primary: impl Resolve, replicas: impl Resolve) -> Self {
+        Self {
+            primary: Arc::new(primary),
+            replicas: Arc::new(replicas),
+        }
+    }
+
+    fn join(
+        &self,
+        primary: Result<Answer, ResolveError>,
+        replicas: Result<Answer, ResolveError>,
+    ) -> Result<Answer, ResolveError> {
+        if let (Err(error), Err(_)) = (&primary, &replicas) {
+            return Err(error.clone());
+        }
+        let complete = [&primary, &replicas]
+            .iter()
+            .all(|result| matches!(result, Ok(answer) if answer.complete && !answer.is_empty()));
+        let (primary, replicas) = (primary.ok(), replicas.ok());
+        let ttls = [&primary, &replicas].map(|answer| answer.as_ref().and_then(|a| a.ttl));
+        let ttl = ttls.into_iter().flatten().min();
+
+        let mut pods = primary.map_or_else(Vec::new, |answer| primaries(answer.pods));
+        let taken: BTreeSet<(IpAddr, u16)> = pods.iter().flat_map(sockets).collect();
+        for mut pod in replicas.map_or_else(Vec::new, |answer| answer.pods) {
+            let port = pod.port;
+            pod.addresses
+                .retain(|address| !taken.contains(&(*address, port)));
+            pod.ordinal = pod.ordinal.and_then(next);
+            if !pod.addresses.is_empty() {
+                pods.push(pod);
+            }
+        }
+        let answer = Answer::new(self.describe(), pods, ttl);
+        Ok(if complete { answer } else { answer.partial() })
+    }
+}
+
+impl Resolve for PrimaryAndReplicas {
+    fn resolve(&self) -> BoxFuture<'_, Result<Answer, ResolveError>> {
+        Box::pin(async move {
+            let (primary, replicas) =
+                futures_util::future::join(self.primary.resolve(), self.replicas.resolve()).await;
+            self.join(primary, replicas)
+        })
+    }
+
+    fn explain(&self) -> BoxFuture<'_, (Result<Answer, ResolveError>, Transcript)> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let ((primary, first), (replicas, second)) =
+                futures_util::future::join(self.primary.explain(), self.replicas.explain()).await;
+            let mut transcript = Transcript::default();
+            for (what, source, result, part) in [
+                ("primary", &self.primary, &primary, first),
+                ("replicas", &self.replicas, &replicas, second),
+            ] {
+                let name = source.describe();
+                let outcome = match result {
+                    Ok(answer) => format!("{} pods", answer.pods.len()),
+                    Err(error) => error.to_string(),
+                };
+                transcript.steps.extend(part.steps);
+                let step = format!("{what} ({name}): {outcome}");
+                transcript.steps.push(Step::Concluded(step));
+                // What is odd in one Service alone may be right here.
+                let hints = part.hints.into_iter().filter(|_| result.is_err());
+                transcript
+                    .hints
+                    .extend(hints.map(|hint| format!("{name}: {hint}")));
+            }
+            let result = self.join(primary, replicas);
+            transcript
+                .hints
+                .extend(Transcript::of_result(&result, began.elapsed()).hints);
+            transcript.hints.dedup();
+            transcript.took = began.elapsed();
+            (result, transcript)
+        })
+    }
+
+    fn describe(&self) -> String {
+        let (primary, replicas) = (self.primary.describe(), self.replicas.describe());
+        format!("{primary} and {replicas}")
+    }
+}
+
+/// The primary Service's pods: who is ordinal 0.
+fn primaries(mut pods: Vec<FoundPod>) -> Vec<FoundPod> {
+    let alone = pods.len() == 1;
+    for pod in &mut pods {
+        let primary = match pod.ordinal {
+            Some(ordinal) => ordinal == Ordinal::PRIMARY,
+            None => alone,
+        };
+        pod.ordinal = primary.then_some(Ordinal::PRIMARY);
+    }
+    pods
+}
+
+fn next(ordinal: Ordinal) -> Option<Ordinal> {
+    ordinal.get().checked_add(1).map(Ordinal::new)
+}
+
+fn sockets(pod: &FoundPod) -> impl Iterator<Item = (IpAddr, u16)> {
+    pod.addresses.iter().map(|address| (*address, pod.port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Says what it was told to.
+    #[derive(Debug)]
+    struct Told(&'static str, Mutex<Result<Answer, ResolveError>>);
+
+    impl Resolve for Told {
+        fn resolve(&self) -> BoxFuture<'_, Result<Answer, ResolveError>> {
+            let answer = self.1.lock().unwrap().clone();
+            Box::pin(async move { answer })
+        }
+
+        fn describe(&self) -> String {
+            self.0.to_owned()
+        }
+    }
+
+    type Pods<'a> = &'a [(Option<u32>, &'a str, u8)];
+
+    fn told(name: &'static str, pods: Option<Pods<'_>>) -> Told {
+        let pod = |(n, host, last): &(Option<u32>, &str, u8)| {
+            FoundPod::new(n.map(Ordinal::new), *host, [[10, 0, 0, *last].into()], 3306)
+        };
+        let ttl = Some(Duration::from_secs(name.len() as u64));
+        let answer = pods.map(|pods| Answer::new(name, pods.iter().map(pod), ttl));
+        let answer = answer.ok_or_else(|| ResolveError::NotFound {
+            name: name.to_owned(),
+            asked: vec![],
+        });
+        Told(name, Mutex::new(answer))
+    }
+
+    #[tokio::test]
+    async fn ordinals_count_on_and_one_failing_service_takes_nothing_away() {
+        // Pods of the primary Service, pods of the replica Service, what comes of it; `~` in front
+        // of a partial answer.
+        let cases: [(Option<Pods<'_>>, Option<Pods<'_>>, &str); 9] = [
+            (
+                Some(&[(Some(0), "db-p-0", 1)]),
+                Some(&[(Some(0), "db-s-0", 2), (Some(1), "db-s-1", 3)]),
+                "0 db-p-0 .1, 1 db-s-0 .2, 2 db-s-1 .3",
+            ),
+            (
+                Some(&[(Some(0), "db-p-0", 1)]),
+                Some(&[(Some(1), "db-s-1", 3)]),
+                "0 db-p-0 .1, 2 db-s-1 .3",
+            ),
+            (None, Some(&[(Some(0), "db-s-0", 2)]), "~1 db-s-0 .2"),
+            (Some(&[(Some(0), "db-p-0", 1)]), None, "~0 db-p-0 .1"),
+            (Some(&[(Some(0), "db-p-0", 1)]), Some(&[]), "~0 db-p-0 .1"),
+            // Chosen by label: no host names, and the replica Service selects all pods.
+            (
+                Some(&[(None, "10-0-0-1", 1)]),
+                Some(&[(None, "10-0-0-1", 1), (None, "10-0-0-2", 2)]),
+                "0 10-0-0-1 .1, - 10-0-0-2 .2",
+            ),
+            // Two that could be meant.
+            (
+                Some(&[(None, "10-0-0-1", 1), (None, "10-0-0-2", 2)]),
+                Some(&[(Some(0), "db-s-0", 3)]),
+                "- 10-0-0-1 .1, - 10-0-0-2 .2, 1 db-s-0 .3",
+            ),
+            (
+                Some(&[(Some(0), "db-p-0", 1), (Some(1), "db-p-1", 4)]),
+                Some(&[(Some(0), "db-s-0", 2)]),
+                "0 db-p-0 .1, - db-p-1 .4, 1 db-s-0 .2",
+            ),
+            (
+                Some(&[(Some(0), "db-p-0", 1)]),
+                Some(&[(Some(u32::MAX), "db-s-4294967295", 2)]),
+                "0 db-p-0 .1, - db-s-4294967295 .2",
+            ),
+        ];
+        for (primary, replicas, expected) in cases {
+            let both = PrimaryAndReplicas::new(told("p", primary), told("replicas", replicas));
+            let answer = both.resolve().await.unwrap();
+            let shown: Vec<String> = answer
+                .pods
+                .iter()
+                .map(|pod| {
+                    let ordinal = pod.ordinal.map_or("-".to_owned(), |n| n.to_string());
+                    let address = pod.addresses[0].to_string().replace("10.0.0", "");
+                    format!("{ordinal} {} {address}", pod.host)
+                })
+                .collect();
+            let partial = if answer.complete { "" } else { "~" };
+            assert_eq!(format!("{partial}{}", shown.join(", ")), expected);
+            assert_eq!(answer.service, "p and replicas");
+            assert_eq!(both.explain().await.0.unwrap(), answer);
+        }
+    }
+
+    #[tokio::test]
+    async fn both_failing_is_a_failure() {
+        let both = PrimaryAndReplicas::new(told("p", None), told("replicas", None));
+        let error = both.resolve().await.unwrap_err();
+        assert!(
+            error.is_absence() && error.to_string().contains("Service p "),
+            "{error}"
+        );
+        let (_, transcript) = both.explain().await;
+        assert!(
+            transcript
+                .hints
+                .iter()
+                .any(|hint| hint.starts_with("replicas: "))
+        );
+    }
+
+    #[tokio::test]
+    async fn the_shorter_ttl_counts() {
+        let pod: Pods<'_> = &[(Some(0), "x-0", 1)];
+        let both = PrimaryAndReplicas::new(told("p", Some(pod)), told("replicas", Some(pod)));
+        let answer = both.resolve().await.unwrap();
+        assert_eq!(answer.ttl, Some(Duration::from_secs(1)));
+    }
+}
