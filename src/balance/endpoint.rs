@@ -88,8 +88,9 @@ impl Vitals {
 
     /// Remembers why the endpoint did not serve, without a verdict on its health.
     pub(crate) fn note(&self, cause: String) {
+        let mut record = self.record();
         self.troubled.store(true, Ordering::Release);
-        self.record().last_cause = Some(cause);
+        record.last_cause = Some(cause);
     }
 
     pub(crate) fn failed(&self, cause: String) {
@@ -130,6 +131,7 @@ impl Vitals {
         let record = self.record();
         let state = match record.health.availability(now) {
             Availability::Ready => EndpointState::Ready,
+            Availability::Suspect => EndpointState::Suspect,
             Availability::Ejected(until) => EndpointState::Ejected(until - now),
             Availability::ProbeDue | Availability::Probing => EndpointState::Probing,
         };
@@ -165,6 +167,23 @@ impl Guard {
     pub fn condemn(&self, cause: impl fmt::Display) {
         self.vitals.condemn(cause.to_string());
     }
+
+    /// Suspects that the endpoint does not answer any more (an operation timed out, say), until
+    /// the token has its verdict. Meanwhile the endpoint is picked only if no endpoint that is
+    /// ready is to be had. The guard may be dropped before the token.
+    pub fn suspect(&self) -> Suspicion {
+        let mut record = self.vitals.record();
+        let term = record.health.suspect();
+        self.vitals.troubled.store(true, Ordering::Release);
+        drop(record);
+        // Who waits there may find another endpoint now.
+        self.vitals.changed.notify_waiters();
+        Suspicion {
+            vitals: Arc::clone(&self.vitals),
+            term,
+            confirmed: None,
+        }
+    }
 }
 
 impl fmt::Debug for Guard {
@@ -179,6 +198,56 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let before = self.vitals.in_flight.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "more guards dropped than made");
+    }
+}
+
+/// A suspicion that stands; see [`Guard::suspect`].
+///
+/// Dropped without a verdict it is cleared. Of several that were raised before the endpoint was
+/// ejected the first one to be confirmed ejects it, and the others change nothing, however late
+/// they come.
+#[must_use = "a suspicion is cleared when it is dropped"]
+pub struct Suspicion {
+    vitals: Arc<Vitals>,
+    term: u64,
+    confirmed: Option<String>,
+}
+
+impl Suspicion {
+    /// The endpoint answers.
+    pub fn cleared(self) {}
+
+    /// The endpoint is proven dead: it is ejected at once.
+    pub fn confirmed(mut self, cause: impl fmt::Display) {
+        self.confirmed = Some(cause.to_string());
+    }
+}
+
+impl fmt::Debug for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suspicion")
+            .field("endpoint", &self.vitals.key)
+            .finish()
+    }
+}
+
+impl Drop for Suspicion {
+    fn drop(&mut self) {
+        let cause = self.confirmed.take();
+        {
+            // The record stays troubled; the next success puts that right.
+            let mut record = self.vitals.record();
+            let (now, jitter) = (Instant::now(), rand::random());
+            let confirmed = cause.is_some();
+            let ejected = record
+                .health
+                .end_suspicion(self.term, confirmed, now, jitter);
+            if let (true, Some(cause)) = (ejected, cause) {
+                tracing::warn!(endpoint = %self.vitals.key, cause, "endpoint ejected");
+                record.last_cause = Some(cause);
+            }
+        }
+        self.vitals.changed.notify_waiters();
     }
 }
 

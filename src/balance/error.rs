@@ -9,6 +9,9 @@ use std::time::Duration;
 pub enum EndpointState {
     /// In use.
     Ready,
+    /// It may not answer any more, which is being found out: picked only if nobody who is ready is
+    /// to be had. See [`Guard::suspect`](super::Guard::suspect).
+    Suspect,
     /// Taken out after failures; probed when this much time has passed.
     Ejected(Duration),
     /// A probe is on its way or due.
@@ -34,6 +37,7 @@ impl fmt::Display for EndpointReport {
         write!(f, "{}: ", self.key)?;
         match &self.state {
             EndpointState::Ready => write!(f, "ready")?,
+            EndpointState::Suspect => write!(f, "suspect")?,
             EndpointState::Ejected(left) => write!(f, "ejected for {left:?}")?,
             EndpointState::Probing => write!(f, "being probed")?,
         }

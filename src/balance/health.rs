@@ -5,7 +5,10 @@
 //! transition can be tested without a runtime.
 //!
 //! ```text
-//!            `threshold` failures in a row, or one that condemns
+//!  Suspect
+//!   │  ▲     the suspicion is confirmed
+//!   │  │ ────────────────────────────────────┐
+//!   ▼  │     `threshold` failures in a row,  ▼ or one that condemns
 //!   Closed ───────────────────────────────────────────────▶ Ejected(until)
 //!     ▲                                                        │ `until` has passed:
 //!     │ the probe succeeds                                     │ exactly one probe starts
@@ -49,6 +52,8 @@ impl Default for HealthConfig {
 pub(crate) enum Availability {
     /// Pick it.
     Ready,
+    /// Pick it only if nobody who is ready is to be had: it may not answer any more.
+    Suspect,
     /// Not before this instant.
     Ejected(Instant),
     /// The ejection is over: somebody has to probe it.
@@ -75,6 +80,11 @@ pub(crate) struct Health {
     ejections: u32,
     /// Numbers probes, so that a verdict that arrives late cannot end a later probe.
     epoch: u64,
+    /// Suspicions that stand. Only a closed endpoint has any.
+    suspicions: u32,
+    /// Grows whenever the endpoint goes out or comes back. A suspicion of an earlier term has
+    /// nothing more to say: several that were raised by one event eject once.
+    term: u64,
 }
 
 impl Health {
@@ -85,11 +95,14 @@ impl Health {
             failures: 0,
             ejections: 0,
             epoch: 0,
+            suspicions: 0,
+            term: 0,
         }
     }
 
     pub(crate) fn availability(&self, now: Instant) -> Availability {
         match self.state {
+            State::Closed if self.suspicions > 0 => Availability::Suspect,
             State::Closed => Availability::Ready,
             State::Ejected { until } if until <= now => Availability::ProbeDue,
             State::Ejected { until } => Availability::Ejected(until),
@@ -128,6 +141,34 @@ impl Health {
         }
     }
 
+    /// Raises a suspicion; the number goes to [`Health::end_suspicion`].
+    pub(crate) fn suspect(&mut self) -> u64 {
+        // Who is out already cannot become more suspect; the term tells such a token from those
+        // of the time after the return.
+        if self.state == State::Closed {
+            self.suspicions += 1;
+        }
+        self.term
+    }
+
+    /// Ends one suspicion of `term`. Returns whether this ejected the endpoint.
+    pub(crate) fn end_suspicion(
+        &mut self,
+        term: u64,
+        confirmed: bool,
+        now: Instant,
+        jitter: f64,
+    ) -> bool {
+        if term != self.term || self.state != State::Closed {
+            return false;
+        }
+        self.suspicions = self.suspicions.saturating_sub(1);
+        if confirmed {
+            self.eject(now, jitter);
+        }
+        confirmed
+    }
+
     /// Starts the one probe, if it is due. The number goes to [`Health::end_probe`].
     pub(crate) fn begin_probe(&mut self, now: Instant) -> Option<u64> {
         if self.availability(now) != Availability::ProbeDue {
@@ -146,6 +187,7 @@ impl Health {
         match verdict {
             Probe::Succeeded => {
                 self.state = State::Closed;
+                self.term += 1;
                 self.failures = 0;
                 self.ejections = 0;
             }
@@ -162,6 +204,8 @@ impl Health {
         let factor = 2u32.saturating_pow(self.ejections.min(16));
         let longest = self.config.base.saturating_mul(factor).min(self.config.cap);
         self.ejections = self.ejections.saturating_add(1);
+        self.suspicions = 0;
+        self.term += 1;
         self.state = State::Ejected {
             until: now + longest.mul_f64(jitter.clamp(0.0, 1.0)),
         };
@@ -278,6 +322,53 @@ mod tests {
         let (mut health, now) = ejected();
         health.success();
         assert!(matches!(health.availability(now), Availability::Ejected(_)));
+    }
+
+    #[test]
+    fn a_suspicion_stands_until_it_is_cleared() {
+        let (mut health, now) = machine();
+        let first = health.suspect();
+        let second = health.suspect();
+        assert_eq!(health.availability(now), Availability::Suspect);
+        assert!(!health.end_suspicion(first, false, now, 0.5));
+        assert_eq!(health.availability(now), Availability::Suspect);
+        health.success();
+        assert_eq!(health.availability(now), Availability::Suspect);
+        assert!(!health.end_suspicion(second, false, now, 0.5));
+        assert_eq!(health.availability(now), Availability::Ready);
+    }
+
+    #[test]
+    fn suspicions_of_one_event_eject_once() {
+        let (mut health, now) = machine();
+        let tokens = [health.suspect(), health.suspect(), health.suspect()];
+        assert!(health.end_suspicion(tokens[0], true, now, 0.5));
+        let until = now + Duration::from_millis(50);
+        assert_eq!(health.availability(now), Availability::Ejected(until));
+        assert!(!health.end_suspicion(tokens[1], true, now, 0.9));
+        assert_eq!(health.availability(now), Availability::Ejected(until));
+        // Back before the last of them is confirmed.
+        let epoch = health.begin_probe(until).unwrap();
+        let late = health.suspect();
+        health.end_probe(epoch, Probe::Succeeded, until, 0.5);
+        assert!(!health.end_suspicion(tokens[2], true, until, 0.5));
+        assert!(!health.end_suspicion(late, true, until, 0.5));
+        assert_eq!(health.availability(until), Availability::Ready);
+    }
+
+    #[test]
+    fn a_late_clearance_does_not_clear_a_newer_suspicion() {
+        let (mut health, now) = machine();
+        let old = health.suspect();
+        health.condemn(now, 0.5);
+        let later = now + Duration::from_secs(1);
+        let epoch = health.begin_probe(later).unwrap();
+        health.end_probe(epoch, Probe::Succeeded, later, 0.5);
+        assert_eq!(health.availability(later), Availability::Ready);
+        let new = health.suspect();
+        health.end_suspicion(old, false, later, 0.5);
+        assert_eq!(health.availability(later), Availability::Suspect);
+        assert!(health.end_suspicion(new, true, later, 0.5));
     }
 
     #[derive(Debug, Clone)]

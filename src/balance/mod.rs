@@ -29,7 +29,7 @@ mod service;
 mod snapshot;
 
 pub use eligible::{Class, Classify, Eligibility, Eligible};
-pub use endpoint::Guard;
+pub use endpoint::{Guard, Suspicion};
 pub use error::{BalanceError, EndpointReport, EndpointState};
 pub use health::HealthConfig;
 pub use service::{Balance, BalanceConfig, Balanced, ResponseFuture};

@@ -35,9 +35,11 @@ pub(crate) enum Pick {
 
 /// Candidates of one rank; a lower rank is preferred whatever the load.
 fn rank(candidate: &Candidate) -> Option<u8> {
-    if candidate.availability != Availability::Ready {
-        return None;
-    }
+    let suspect = match candidate.availability {
+        Availability::Ready => false,
+        Availability::Suspect => true,
+        _ => return None,
+    };
     let rank = match candidate.eligibility {
         Eligibility::Yes => 0,
         Eligibility::Full => 1,
@@ -45,7 +47,7 @@ fn rank(candidate: &Candidate) -> Option<u8> {
         Eligibility::FullReserve => 3,
         Eligibility::No => return None,
     };
-    Some(rank + if candidate.tried { 4 } else { 0 })
+    Some(rank + if suspect { 4 } else { 0 } + if candidate.tried { 8 } else { 0 })
 }
 
 /// Picks among `candidates`; `random` is a fresh uniform number.
@@ -178,6 +180,19 @@ mod tests {
         reserve.eligibility = Eligibility::Reserve;
         assert_eq!(pick_of(&[tried, reserve], 0), Pick::Use(1));
         assert_eq!(pick_of(&[tried], 0), Pick::Use(0));
+    }
+
+    #[test]
+    fn a_suspect_comes_after_everybody_who_is_ready_and_before_nobody() {
+        let mut suspect = ready(0);
+        suspect.availability = Availability::Suspect;
+        let mut reserve = ready(9);
+        reserve.eligibility = Eligibility::FullReserve;
+        assert_eq!(pick_of(&[suspect, reserve], 0), Pick::Use(1));
+        let mut tried = ready(0);
+        tried.tried = true;
+        assert_eq!(pick_of(&[suspect, tried], 0), Pick::Use(0));
+        assert_eq!(pick_of(&[suspect], 0), Pick::Use(0));
     }
 
     #[test]

@@ -215,6 +215,43 @@ async fn a_failing_endpoint_is_never_seen_by_callers_while_another_works() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_suspect_is_passed_over_until_it_is_cleared_and_out_at_once_when_confirmed() {
+    let world = World::with(&["a", "b"]).await;
+    let (_, guard) = world
+        .balance
+        .clone()
+        .oneshot(only("a"))
+        .await
+        .unwrap()
+        .into_parts();
+    let suspicions = [guard.suspect(), guard.suspect()];
+    drop(guard);
+    for _ in 0..50 {
+        assert_eq!(world.ask().await.unwrap(), "b");
+    }
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Suspect);
+    assert_eq!(world.ask_for(only("a")).await.unwrap(), "a", "nobody else");
+    let [first, second] = suspicions;
+    first.cleared();
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Suspect);
+    drop(second);
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
+
+    let (_, guard) = world.balance.pick(&only("a")).unwrap();
+    let (first, second) = (guard.suspect(), guard.suspect());
+    first.confirmed("no answer within 1s");
+    let state = world.balance.endpoints()[0].state.clone();
+    assert!(matches!(state, EndpointState::Ejected(_)), "{state:?}");
+    let cause = world.balance.endpoints()[0].last_cause.clone();
+    assert_eq!(cause.as_deref(), Some("no answer within 1s"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.ask().await.unwrap();
+    world.settle().await;
+    second.confirmed("the same event, told late");
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_recovered_endpoint_is_used_again_after_one_probe() {
     let world = World::with(&["a", "b"]).await;
     world.mood("a", Mood::Fails);
