@@ -8,7 +8,7 @@ use crate::reference::{Kind, Reference};
 use crate::rng::Rng;
 use crate::server::Fault;
 use futures_util::stream;
-use headless_mysql::balance::{Balance, BalanceConfig, Guard};
+use headless_mysql::balance::{Balance, BalanceConfig};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Ours,
         Self::Reference(Kind::Random),
         Self::Reference(Kind::RoundRobin),
@@ -42,6 +42,7 @@ impl Policy {
         Self::Reference(Kind::P2cAccrual),
         Self::Reference(Kind::PeakEwma),
         Self::Reference(Kind::PeakEwmaHold),
+        Self::Reference(Kind::LeastSlow),
         Self::TowerPending,
         Self::TowerEwma,
     ];
@@ -57,6 +58,7 @@ impl Policy {
             Self::Reference(Kind::P2cAccrual) => "P2C + accrual",
             Self::Reference(Kind::PeakEwma) => "peak EWMA (answer)",
             Self::Reference(Kind::PeakEwmaHold) => "peak EWMA (hold)",
+            Self::Reference(Kind::LeastSlow) => "least x slowness",
             Self::TowerPending => "tower PendingRequests",
             Self::TowerEwma => "tower PeakEwma",
         }
@@ -179,7 +181,14 @@ impl Client {
             }
             Err((fault, is_news)) => {
                 if fault == Fault::QueryTimeout && is_news {
-                    tokio::spawn(suspect(checkout, guard));
+                    let suspicion = guard.suspect();
+                    tokio::spawn(async move {
+                        if !checkout.pool.is_alive(SIDE_CONNECT).await {
+                            suspicion.confirmed("no answer to a query, nor to a connect");
+                        }
+                        // The slot was taken, and the request counted, until now.
+                        drop((checkout, guard));
+                    });
                 } else if is_news {
                     guard.failed(fault);
                 }
@@ -229,13 +238,6 @@ async fn perform(
             let result = checkout.query(ask, query_timeout).await;
             (Some(checkout), result.map_err(|(fault, _)| fault))
         }
-    }
-}
-
-/// A query timed out: a connect beside the pool is the judge. The slot stays taken meanwhile.
-async fn suspect(checkout: Checkout, guard: Guard) {
-    if !checkout.pool.is_alive(SIDE_CONNECT).await {
-        guard.condemn("no answer to a query, nor to a connect");
     }
 }
 

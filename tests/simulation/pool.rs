@@ -94,10 +94,6 @@ impl Pool {
         }))
     }
 
-    pub(crate) fn index(&self) -> usize {
-        self.0.server.index
-    }
-
     pub(crate) fn most_without(&self) -> usize {
         self.0.most_without.load(Relaxed)
     }

@@ -23,6 +23,8 @@ pub(crate) enum Mode {
     Down,
     /// Connects work; every query breaks its connection in 1 ms.
     Breaks,
+    /// Who is connected is served; nobody else is let in.
+    NoRoom,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +63,6 @@ pub(crate) struct Counts {
 
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) index: usize,
     cores: Semaphore,
     slowness: f64,
     connect: Duration,
@@ -81,10 +82,9 @@ pub(crate) struct Machine {
 }
 
 impl Server {
-    pub(crate) fn new(index: usize, machine: Machine, slowness: f64) -> Self {
+    pub(crate) fn new(machine: Machine, slowness: f64) -> Self {
         let (mode, epoch) = (Mode::Up, 0);
         Self {
-            index,
             cores: Semaphore::new(machine.cores),
             slowness,
             connect: machine.connect,
@@ -95,7 +95,7 @@ impl Server {
         }
     }
 
-    pub(crate) fn become_(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         self.state.send_modify(|state| {
             if mode == Mode::Down {
                 state.epoch += 1;
@@ -149,7 +149,7 @@ impl Server {
         }
         let room = {
             let mut counts = self.counts.lock().unwrap();
-            let room = counts.open < self.max_connections;
+            let room = before.mode != Mode::NoRoom && counts.open < self.max_connections;
             if room {
                 counts.open += 1;
                 counts.most_open = counts.most_open.max(counts.open);
@@ -186,11 +186,8 @@ impl Session {
     /// A query that takes `work` of a core of a server that is not slow.
     pub(crate) async fn query(&self, work: Duration) -> Result<(), Fault> {
         let server = &self.server;
-        if server.state().mode == Mode::Breaks {
-            sleep(ROUND_TRIP).await;
-            return Err(Fault::Broken);
-        }
-        if server.state().epoch != self.epoch {
+        let state = server.state();
+        if state.mode == Mode::Breaks || state.epoch != self.epoch {
             sleep(ROUND_TRIP).await;
             return Err(Fault::Broken);
         }

@@ -32,8 +32,13 @@ impl Table {
 
     /// The lowest mean of a policy that is not ours and failed no more than one request in 1,000.
     pub(crate) fn best_mean(&self) -> f64 {
+        self.best_mean_of(|_| true)
+    }
+
+    /// The same among some of the policies.
+    pub(crate) fn best_mean_of(&self, some: impl Fn(Policy) -> bool) -> f64 {
         let others = self.reports.iter().filter(|r| r.policy != Policy::Ours);
-        let sound = others.filter(|r| r.error_share() <= 0.001);
+        let sound = others.filter(|r| r.error_share() <= 0.001 && some(r.policy));
         sound.map(Report::mean).fold(f64::INFINITY, f64::min)
     }
 
@@ -51,7 +56,10 @@ impl Table {
                 report.mean(),
                 report.p99(),
                 report.error_share() * 100.0,
-                report.herd.iter().max().unwrap_or(&0),
+                match scenario.script.first() {
+                    Some(event) => report.herd[event.server],
+                    None => report.herd.iter().copied().max().unwrap_or_default(),
+                },
                 conns.unwrap_or_default(),
                 shares(report),
             );

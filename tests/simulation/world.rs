@@ -68,7 +68,7 @@ impl Default for Scenario {
             },
             slots: 10,
             rate: 840.0,
-            length: secs(20),
+            length: secs(14),
             warm_up: secs(2),
             work: ms(10),
             hold: None,
@@ -107,9 +107,8 @@ impl Scenario {
     async fn simulate(&self, policy: Policy) -> Report {
         let mut rng = Rng::new(self.seed);
         let began = Instant::now();
-        let servers: Vec<Arc<Server>> = (self.slowness.iter().enumerate())
-            .map(|(index, &slowness)| Arc::new(Server::new(index, self.machine, slowness)))
-            .collect();
+        let server = |&slowness: &f64| Arc::new(Server::new(self.machine, slowness));
+        let servers: Vec<Arc<Server>> = self.slowness.iter().map(server).collect();
         let mut seeds = Rng::new(rng.next());
         let clients: Vec<Arc<Client>> = (0..self.clients)
             .map(|_| {
@@ -180,7 +179,7 @@ async fn play(script: Vec<Event>, servers: Vec<Arc<Server>>, clients: Vec<Arc<Cl
     let began = Instant::now();
     for event in script {
         sleep_until(began + event.at).await;
-        servers[event.server].become_(event.mode);
+        servers[event.server].set(event.mode);
         for client in &clients {
             client.pools[event.server].forget_herd();
         }
@@ -191,7 +190,9 @@ async fn play(script: Vec<Event>, servers: Vec<Arc<Server>>, clients: Vec<Arc<Cl
 
 impl Report {
     fn answered(&self) -> impl Iterator<Item = &Outcome> {
-        self.outcomes.iter().filter(|outcome| outcome.fault.is_none())
+        self.outcomes
+            .iter()
+            .filter(|outcome| outcome.fault.is_none())
     }
 
     /// Milliseconds, over answered requests that were not held.
@@ -209,7 +210,8 @@ impl Report {
         let mut took: Vec<Duration> = self.answered().map(|outcome| outcome.took).collect();
         took.sort();
         let at = took.len() * 99 / 100;
-        took.get(at).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+        took.get(at)
+            .map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
     }
 
     pub(crate) fn errors(&self) -> usize {
@@ -229,7 +231,9 @@ impl Report {
     /// Checkouts per server for requests in this window.
     pub(crate) fn calls_between(&self, from: Duration, to: Duration) -> Vec<u64> {
         let servers = self.servers.iter();
-        servers.map(|counts| within(&counts.calls, from, to)).collect()
+        servers
+            .map(|counts| within(&counts.calls, from, to))
+            .collect()
     }
 
     /// The balancers' own probes of one server in this window.
