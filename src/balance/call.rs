@@ -1,210 +1,90 @@
-//! The life of one call: pick, wait, try again.
+//! The life of one call: pick, ask, and if need be wait and try again.
 //!
-//! Owns the loop inside the response future, the place in the queue of waiting calls, and the start
-//! of probes. It must hold neither a lock nor a snapshot across an await.
+//! Owns the response future. As long as an endpoint is found and answers at once it allocates
+//! nothing, registers nothing and reads no clock; what waiting takes is in a box of its own. It must
+//! hold neither a lock nor a snapshot across a poll.
 
-use super::eligible::{Class, Classify, Eligibility, Eligible};
-use super::endpoint::{Endpoint, Guard, Vitals};
+use super::choose::{Choice, Held};
+use super::eligible::{Classify, Eligible};
 use super::error::BalanceError;
-use super::health::Availability;
-use super::pick::{Candidate, Pick, pick};
 use super::service::{Balanced, Shared};
+use super::wait::{Slow, Step};
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::time::Instant;
+use std::task::{Context, Poll, ready};
 use tower::Service;
 
-/// The longest pause (full jitter) of a call before it asks an endpoint that failed it twice.
-const REPEAT_PAUSE: Duration = Duration::from_millis(100);
-
-/// An endpoint that did not serve this very call.
-pub(super) struct Tried {
-    vitals: Arc<Vitals>,
-    /// Not to be asked again before this instant; `None`: only if nobody else is left.
-    not_before: Option<Instant>,
-}
-
-pub(super) enum Choice<S> {
-    Use {
-        endpoint: Arc<Endpoint<S>>,
-        guard: Guard,
-        /// The call will have to wait there.
-        full: bool,
-    },
-    Wait(Option<Instant>),
-}
-
-impl<S> Shared<S> {
-    pub(super) fn choose<R: Eligible<S>>(&self, request: &R, tried: &[Tried]) -> Choice<S> {
-        let snapshot = self.snapshot.load();
-        let candidates = snapshot.endpoints.iter().map(|endpoint| {
-            let vitals = &endpoint.vitals;
-            let mut availability = match vitals.availability(Instant::now) {
-                // A probe is started for it in the next round, which must come at once.
-                Availability::ProbeDue => Availability::Ejected(Instant::now()),
-                availability => availability,
-            };
-            let mut seen = false;
-            for entry in tried.iter().filter(|t| Arc::ptr_eq(&t.vitals, vitals)) {
-                match entry.not_before {
-                    Some(until) if until > Instant::now() => {
-                        availability = Availability::Ejected(until);
-                    }
-                    Some(_) => {}
-                    None => seen = true,
-                }
-            }
-            Candidate {
-                eligibility: request.eligible(&endpoint.service),
-                availability,
-                load: vitals.load(),
-                tried: seen,
-            }
-        });
-        match pick(candidates, rand::random()) {
-            Pick::Use(index) => {
-                let endpoint = Arc::clone(&snapshot.endpoints[index]);
-                let full = matches!(
-                    request.eligible(&endpoint.service),
-                    Eligibility::Full | Eligibility::FullReserve
-                );
-                let guard = endpoint.vitals.admit();
-                Choice::Use {
-                    endpoint,
-                    guard,
-                    full,
-                }
-            }
-            Pick::Wait(until) => Choice::Wait(until),
-        }
-    }
-
-    /// Starts the probe of every endpoint that could serve `request` and whose ejection is over.
-    ///
-    /// A probe runs in a task of its own, so no caller waits for a dead endpoint while a living
-    /// one could serve it, and a caller that gives up does not end the probe.
-    fn probe<R>(self: &Arc<Self>, request: &R)
+pin_project! {
+    /// The future of a call; see [`Balance`](super::Balance) for what dropping it means.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, R>
     where
-        S: Service<R> + Clone + Send + Sync + 'static,
-        S::Error: Classify + Send,
-        S::Future: Send + 'static,
-        S::Response: Send,
-        R: Eligible<S> + Clone + Send + 'static,
+        S: Service<R>,
     {
-        let snapshot = self.snapshot.load();
-        for endpoint in &snapshot.endpoints {
-            // Nearly always there is nothing to probe, and this is all a call pays for it.
-            if !endpoint.vitals.is_troubled()
-                || request.eligible(&endpoint.service) == Eligibility::No
-            {
-                continue;
-            }
-            let Some(token) = endpoint.vitals.begin_probe() else {
-                continue;
-            };
-            let guard = endpoint.vitals.admit();
-            let call = call_ready(endpoint.service.clone(), request.clone());
-            let limit = self.config.checkout_timeout;
-            self.handle.spawn(async move {
-                match tokio::time::timeout(limit, call).await {
-                    Ok(Ok(response)) => {
-                        token.succeeded();
-                        drop(response);
-                    }
-                    Ok(Err(error)) => match error.class() {
-                        Class::Failure | Class::Overloaded => token.failed(error.to_string()),
-                        Class::Unfit(pause) => token.learnt_nothing(pause),
-                        // It answered, so it is alive.
-                        Class::Fatal => token.succeeded(),
-                    },
-                    Err(_) => token.failed(format!("no answer to a probe within {limit:?}")),
-                }
-                drop(guard);
-            });
-        }
+        shared: Arc<Shared<S>>,
+        request: R,
+        // Dropped before what is held: what the endpoint gave is free when the count goes down.
+        #[pin]
+        asking: Asking<S, S::Future>,
+        held: Option<Held>,
+        slow: Option<Box<Slow<S::Error>>>,
     }
+}
 
-    /// Ends when the balancer is closed.
-    async fn closing(&self) {
-        loop {
-            // Registered before the flag is read, or a close in between would be lost.
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if self.closed.load(Ordering::Acquire) {
-                return;
-            }
-            changed.await;
-        }
+pin_project! {
+    #[project = AskingProjection]
+    enum Asking<S, F> {
+        Nobody,
+        Readying { service: S },
+        Waiting { #[pin] answer: F },
     }
+}
 
-    /// `asked` is the endpoint that has not answered yet.
-    fn timed_out<R, E>(
-        &self,
-        request: &R,
-        since: Instant,
-        last: Option<E>,
-        asked: Option<&Vitals>,
-    ) -> BalanceError<E>
-    where
-        R: Eligible<S>,
-    {
-        let now = Instant::now();
-        let report = |vitals: &Vitals| {
-            let mut report = vitals.report(now);
-            if asked.is_some_and(|asked| std::ptr::eq(asked, vitals)) {
-                let silence = || format!("no connection to be had within {:?}", now - since);
-                report.last_cause.get_or_insert_with(silence);
-            }
-            report
-        };
-        let snapshot = self.snapshot.load();
-        let endpoints = snapshot.endpoints.iter();
-        BalanceError::Timeout {
-            waited: now - since,
-            endpoints: endpoints
-                .filter(|e| request.eligible(&e.service) != Eligibility::No)
-                .map(|e| report(&e.vitals))
-                .collect(),
-            last,
+impl<S: Service<R>, R> ResponseFuture<S, R> {
+    pub(super) fn new(shared: Arc<Shared<S>>, request: R) -> Self {
+        Self {
+            shared,
+            request,
+            asking: Asking::Nobody,
+            held: None,
+            slow: None,
         }
     }
 }
 
-/// A place in the bounded queue of waiting calls; dropping it leaves the queue.
-struct Place<S>(Arc<Shared<S>>);
-
-impl<S> Place<S> {
-    fn take<E>(shared: &Arc<Shared<S>>) -> Result<Self, BalanceError<E>> {
-        let waiting = shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Self(Arc::clone(shared));
-        if waiting >= shared.config.max_waiters {
-            return Err(BalanceError::QueueFull { waiting });
-        }
-        Ok(place)
+impl<S: Service<R>, R> fmt::Debug for ResponseFuture<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 
-impl<S> Drop for Place<S> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn call_ready<S, R>(mut service: S, request: R) -> Result<S::Response, S::Error>
+fn poll_answer<S, R>(
+    mut asking: Pin<&mut Asking<S, S::Future>>,
+    request: &R,
+    cx: &mut Context<'_>,
+) -> Poll<Result<S::Response, S::Error>>
 where
     S: Service<R>,
+    R: Clone,
 {
-    std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-    service.call(request).await
+    loop {
+        match asking.as_mut().project() {
+            AskingProjection::Nobody => return Poll::Pending,
+            AskingProjection::Readying { service } => {
+                ready!(service.poll_ready(cx))?;
+                let answer = service.call(request.clone());
+                asking.set(Asking::Waiting { answer });
+            }
+            AskingProjection::Waiting { answer } => return answer.poll(cx),
+        }
+    }
 }
 
-/// The life of one call; see the module documentation.
-pub(super) async fn serve<S, R>(
-    shared: Arc<Shared<S>>,
-    request: R,
-) -> Result<Balanced<S::Response>, BalanceError<S::Error>>
+impl<S, R> Future for ResponseFuture<S, R>
 where
     S: Service<R> + Clone + Send + Sync + 'static,
     S::Error: Classify + Send,
@@ -212,90 +92,57 @@ where
     S::Response: Send,
     R: Eligible<S> + Clone + Send + Sync + 'static,
 {
-    let started = Instant::now();
-    let deadline = request
-        .deadline()
-        .unwrap_or_else(|| started + shared.config.checkout_timeout);
-    let mut tried: Vec<Tried> = Vec::new();
-    let mut last = None;
-    let mut place = None;
-    loop {
-        // Registered before the snapshot is read, or a change in between would be lost.
-        let changed = shared.changed.notified();
-        tokio::pin!(changed);
-        changed.as_mut().enable();
-        if shared.closed.load(Ordering::Acquire) {
-            return Err(BalanceError::Closed);
-        }
-        if Instant::now() >= deadline {
-            return Err(shared.timed_out(&request, started, last, None));
-        }
-        shared.probe(&request);
-        match shared.choose(&request, &tried) {
-            Choice::Use {
-                endpoint,
-                guard,
-                full,
-            } => {
-                if !full {
-                    place = None;
-                } else if place.is_none() {
-                    place = Some(Place::take(&shared)?);
+    type Output = Result<Balanced<S::Response>, BalanceError<S::Error>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let mut chosen = None;
+            if let Some(held) = this.held.take() {
+                match poll_answer(this.asking.as_mut(), this.request, cx) {
+                    Poll::Pending => *this.held = Some(held),
+                    Poll::Ready(answer) => {
+                        this.asking.set(Asking::Nobody);
+                        match answer {
+                            Ok(response) => {
+                                *this.slow = None;
+                                let guard = held.guard;
+                                guard.succeeded();
+                                return Poll::Ready(Ok(Balanced { response, guard }));
+                            }
+                            Err(error) => {
+                                let slow = Slow::of(this.slow, this.shared, this.request);
+                                slow.refused(held, error)?;
+                                this.shared.trouble();
+                            }
+                        }
+                    }
                 }
-                let vitals = Arc::clone(&endpoint.vitals);
-                let call = call_ready(endpoint.service.clone(), request.clone());
-                drop(endpoint);
-                let served = tokio::select! {
-                    // A call that is served at once never looks further.
-                    biased;
-                    served = tokio::time::timeout_at(deadline, call) => served,
-                    () = shared.closing() => return Err(BalanceError::Closed),
+            } else if this.slow.is_none() {
+                if this.shared.closed.load(Ordering::Acquire) {
+                    return Poll::Ready(Err(BalanceError::Closed));
+                }
+                this.shared.start_probers(this.request);
+                chosen = match this.shared.choose(this.request, &[]) {
+                    Choice::Use(endpoint, rank) if !rank.is_full() => Some((endpoint, rank)),
+                    _ => None,
                 };
-                let error = match served {
-                    Ok(Ok(response)) => {
-                        vitals.succeeded();
-                        return Ok(Balanced { response, guard });
-                    }
-                    Ok(Err(error)) => error,
-                    // The caller's deadline says nothing about the endpoint.
-                    Err(_) => {
-                        return Err(shared.timed_out(&request, started, last, Some(&vitals)));
-                    }
-                };
-                drop(guard);
-                let not_before = match error.class() {
-                    Class::Fatal => return Err(BalanceError::Endpoint(error)),
-                    Class::Failure => {
-                        vitals.failed(error.to_string());
-                        // The first time another endpoint may do; a second failure in one call
-                        // means that there is none, and trying without a pause would storm it.
-                        let again = tried
-                            .iter()
-                            .any(|entry| Arc::ptr_eq(&entry.vitals, &vitals));
-                        again.then(|| Instant::now() + REPEAT_PAUSE.mul_f64(rand::random()))
-                    }
-                    Class::Overloaded => {
-                        vitals.condemn(error.to_string());
-                        None
-                    }
-                    Class::Unfit(pause) => {
-                        vitals.note(error.to_string());
-                        Some(Instant::now() + pause)
-                    }
-                };
-                shared.trouble();
-                tried.retain(|entry| !Arc::ptr_eq(&entry.vitals, &vitals));
-                tried.push(Tried { vitals, not_before });
-                last = Some(error);
             }
-            Choice::Wait(until) => {
-                shared.trouble();
-                if place.is_none() {
-                    place = Some(Place::take(&shared)?);
+            if chosen.is_none() {
+                let slow = Slow::of(this.slow, this.shared, this.request);
+                match slow.wait(this.shared, this.request, this.held.as_ref(), cx) {
+                    Step::Pending => return Poll::Pending,
+                    Step::Failed(error) => return Poll::Ready(Err(error)),
+                    Step::Use(endpoint, rank) => chosen = Some((endpoint, rank)),
                 }
-                let until = until.map_or(deadline, |until| until.min(deadline));
-                // Either way the loop looks again; a timeout here is no error.
-                let _ = tokio::time::timeout_at(until, changed).await;
+            }
+            if let Some((endpoint, rank)) = chosen {
+                // What was held goes first, and with it the place in that endpoint's line.
+                this.asking.set(Asking::Nobody);
+                *this.held = None;
+                *this.held = Some(Held::new(&endpoint.vitals, rank));
+                let service = endpoint.service.clone();
+                this.asking.set(Asking::Readying { service });
             }
         }
     }

@@ -24,11 +24,24 @@ pub enum Eligibility {
 
 /// A request that knows which endpoints may serve it.
 ///
-/// Asked again for every pick, so it may depend on the endpoint's state of the moment; it is
-/// called on the hot path and must neither block nor allocate.
+/// Asked again for every pick, so it may depend on the endpoint's state of the moment. It is called
+/// on the hot path, also on behalf of other calls, and must neither block nor allocate.
+///
+/// A call that waits asks again when the set or an endpoint's health changes, when a checkout of an
+/// endpoint it could use ends, and upon [`Balance::wake`](super::Balance::wake). Whatever else
+/// changes an answer from [`No`](Eligibility::No) has to be followed by a `wake`.
 pub trait Eligible<S> {
     /// Whether `endpoint` may serve this request now.
     fn eligible(&self, endpoint: &S) -> Eligibility;
+
+    /// How much `endpoint` takes compared with the others: of two with the same number of
+    /// checkouts in flight per unit of weight neither is preferred. Default 1; for pools, their
+    /// size is a good choice. 0: nothing, as [`Eligibility::No`]; who is to serve when nobody else
+    /// can is [`Eligibility::Reserve`].
+    fn weight(&self, endpoint: &S) -> u32 {
+        let _ = endpoint;
+        1
+    }
 
     /// When the caller gives up. `None`: the balancer's own
     /// [`checkout_timeout`](super::BalanceConfig::checkout_timeout) counts from the first poll.

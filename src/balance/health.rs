@@ -5,17 +5,37 @@
 //! transition can be tested without a runtime.
 //!
 //! ```text
-//!  Suspect
-//!   │  ▲     the suspicion is confirmed
-//!   │  │ ────────────────────────────────────┐
-//!   ▼  │     `threshold` failures in a row,  ▼ or one that condemns
-//!   Closed ───────────────────────────────────────────────▶ Ejected(until)
-//!     ▲                                                        │ `until` has passed:
-//!     │ the probe succeeds                                     │ exactly one probe starts
-//!     └──────────────── Probing(epoch) ◀───────────────────────┘
-//!                          │      │ dropped without a verdict: back to Ejected, due at once
-//!                          └──────┴─▶ Ejected(until), longer than before
+//!             suspicions, none confirmed
+//!             ┌────────────────────────┐
+//!             ▼                        │
+//!   ┌──────────────────┐  suspect ┌────┴────┐
+//!   │      Closed      │─────────▶│ Suspect │
+//!   └──────────────────┘          └─────────┘
+//!     ▲              │ `threshold` failures  │ the suspicion is confirmed;
+//!     │              │ in a row; condemned   │ failures and condemnation, too
+//!     │              ▼                       ▼
+//!     │       ┌──────────────────────────────────┐
+//!     │       │ Ejected(until)                   │◀───────────────┐
+//!     │       └──────────────────────────────────┘                │
+//!     │              │ `until` has passed: exactly one probe       │
+//!     │              ▼                                             │
+//!     │       ┌──────────────────────────────────┐ failed: longer  │
+//!     └───────│ Probing(epoch)                   │─────────────────┘
+//!   succeeded └──────────────────────────────────┘ no verdict: due at once
 //! ```
+//!
+//! * *Closed*: picked. *Suspect*: picked only if nobody closed is to be had. *Ejected* and
+//!   *Probing*: not picked.
+//! * An overloaded endpoint (it said that it has no room) is ejected in the same way, without being
+//!   counted as failed.
+//! * An ejection lasts a random time up to `base * 2^n`, n being the ejections since the last
+//!   success, and up to `cap` at most: full jitter, so that many clients do not come back at once.
+//! * Each ejection and each return begins a new *term*. What began in an earlier term says nothing
+//!   about this one: ten connections that one event cuts eject once, and an old connection that
+//!   still works does not vouch for a dead endpoint.
+//! * A verdict on a probe carries its *epoch*; a late one changes nothing.
+//! * An endpoint that is removed while it fails, and comes back under its name within `memory`, comes
+//!   back as it went.
 //!
 //! Only the connection counts: an SQL error, a deadlock or a caller's own deadline is neither a
 //! success nor a failure of the endpoint.
@@ -35,6 +55,10 @@ pub struct HealthConfig {
     /// No ejection lasts longer than this (full jitter here too). Default 1 s: a probe a second
     /// is cheap, and a pod that is back is used within two seconds.
     pub cap: Duration,
+    /// An endpoint that was removed while it failed and is inserted again under the same key
+    /// within this time keeps its health: a stale answer of discovery does not resurrect it
+    /// without a probe. Default 60 s.
+    pub memory: Duration,
 }
 
 impl Default for HealthConfig {
@@ -43,6 +67,7 @@ impl Default for HealthConfig {
             threshold: 3,
             base: Duration::from_millis(100),
             cap: Duration::from_secs(1),
+            memory: Duration::from_secs(60),
         }
     }
 }
@@ -70,7 +95,7 @@ enum State {
 }
 
 /// See the module documentation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Health {
     config: HealthConfig,
     state: State,
@@ -110,35 +135,63 @@ impl Health {
         }
     }
 
-    /// A connection was obtained in normal operation.
-    ///
-    /// While the endpoint is ejected this says nothing: a connection made before the trouble must
-    /// not vouch for the time after it.
-    pub(crate) fn success(&mut self) {
-        if self.state == State::Closed {
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Whether there is nothing bad to remember.
+    pub(crate) fn is_spotless(&self) -> bool {
+        self.state == State::Closed && self.failures == 0 && self.suspicions == 0
+    }
+
+    /// What an endpoint of the same name starts with; `None`: afresh.
+    pub(crate) fn legacy(&self, now: Instant) -> Option<Self> {
+        if self.state == State::Closed && self.failures == 0 {
+            return None;
+        }
+        let state = match self.state {
+            State::Probing { .. } => State::Ejected { until: now },
+            state => state,
+        };
+        Some(Self {
+            state,
+            suspicions: 0,
+            ..self.clone()
+        })
+    }
+
+    /// A connection was obtained in normal operation, begun in `term`.
+    pub(crate) fn success(&mut self, term: u64) {
+        if self.state == State::Closed && term == self.term {
             self.failures = 0;
             self.ejections = 0;
         }
     }
 
-    /// No usable connection could be had, or one broke. Returns whether this ejected the endpoint.
+    /// No usable connection could be had, or one of `term` broke. Returns whether this ejected the
+    /// endpoint.
     ///
-    /// `jitter` is uniform in `[0, 1)`.
-    pub(crate) fn failure(&mut self, now: Instant, jitter: f64) -> bool {
-        self.failures = self.failures.saturating_add(1);
-        if self.state == State::Closed && self.failures >= self.config.threshold {
-            self.eject(now, jitter);
-            return true;
+    /// `jitter` is uniform in `[0, 1)`, here and below.
+    pub(crate) fn failure(&mut self, term: u64, now: Instant, jitter: f64) -> bool {
+        if self.state != State::Closed || term != self.term {
+            return false;
         }
-        false
+        self.failures = self.failures.saturating_add(1);
+        let ejected = self.failures >= self.config.threshold;
+        if ejected {
+            self.eject(now, jitter);
+        }
+        ejected
     }
 
     /// Backs off as after an ejection, whatever the count of failures: the endpoint said that it
-    /// has no room, or is proven dead.
-    pub(crate) fn condemn(&mut self, now: Instant, jitter: f64) {
-        if self.state == State::Closed {
+    /// has no room, or is proven dead. Returns whether this ejected the endpoint.
+    pub(crate) fn condemn(&mut self, term: u64, now: Instant, jitter: f64) -> bool {
+        let ejected = self.state == State::Closed && term == self.term;
+        if ejected {
             self.eject(now, jitter);
         }
+        ejected
     }
 
     /// Raises a suspicion; the number goes to [`Health::end_suspicion`].
@@ -179,10 +232,17 @@ impl Health {
         Some(self.epoch)
     }
 
-    /// Ends probe `epoch`; a verdict for any other epoch is ignored.
-    pub(crate) fn end_probe(&mut self, epoch: u64, verdict: Probe, now: Instant, jitter: f64) {
+    /// Ends probe `epoch`; a verdict for any other epoch is ignored. Returns whether the endpoint is
+    /// back.
+    pub(crate) fn end_probe(
+        &mut self,
+        epoch: u64,
+        verdict: Probe,
+        now: Instant,
+        jitter: f64,
+    ) -> bool {
         if self.state != (State::Probing { epoch }) {
-            return;
+            return false;
         }
         match verdict {
             Probe::Succeeded => {
@@ -197,6 +257,7 @@ impl Health {
             }
             Probe::Abandoned => self.state = State::Ejected { until: now },
         }
+        verdict == Probe::Succeeded
     }
 
     /// Full jitter, also at the cap: `uniform(0, min(cap, base * 2^n))`.
@@ -222,202 +283,4 @@ pub(crate) enum Probe {
     Inconclusive(Duration),
     /// Dropped without a verdict.
     Abandoned,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn machine() -> (Health, Instant) {
-        (Health::new(HealthConfig::default()), Instant::now())
-    }
-
-    fn ejected() -> (Health, Instant) {
-        let (mut health, now) = machine();
-        for _ in 0..3 {
-            health.failure(now, 0.5);
-        }
-        (health, now)
-    }
-
-    #[test]
-    fn two_failures_and_a_success_eject_nobody() {
-        let (mut health, now) = machine();
-        for _ in 0..10 {
-            assert!(!health.failure(now, 0.5));
-            assert!(!health.failure(now, 0.5));
-            health.success();
-        }
-        assert_eq!(health.availability(now), Availability::Ready);
-    }
-
-    #[test]
-    fn three_failures_in_a_row_eject_until_a_jittered_instant() {
-        let (health, now) = ejected();
-        let until = now + Duration::from_millis(50);
-        assert_eq!(health.availability(now), Availability::Ejected(until));
-        assert_eq!(health.availability(until), Availability::ProbeDue);
-    }
-
-    #[test]
-    fn exactly_one_probe_starts_when_the_ejection_is_over() {
-        let (mut health, now) = ejected();
-        assert_eq!(health.begin_probe(now), None);
-        let later = now + Duration::from_secs(1);
-        assert_eq!(health.begin_probe(later), Some(1));
-        assert_eq!(health.begin_probe(later), None);
-        assert_eq!(health.availability(later), Availability::Probing);
-    }
-
-    #[test]
-    fn a_failed_probe_doubles_the_longest_ejection_up_to_the_cap() {
-        let (mut health, mut now) = ejected();
-        for expected in [200, 400, 800, 1000, 1000] {
-            now += Duration::from_secs(2);
-            let epoch = health.begin_probe(now).unwrap();
-            health.end_probe(epoch, Probe::Failed, now, 1.0);
-            let until = now + Duration::from_millis(expected);
-            assert_eq!(health.availability(now), Availability::Ejected(until));
-        }
-    }
-
-    #[test]
-    fn an_abandoned_probe_is_due_again_at_once() {
-        let (mut health, now) = ejected();
-        let later = now + Duration::from_secs(1);
-        let epoch = health.begin_probe(later).unwrap();
-        health.end_probe(epoch, Probe::Abandoned, later, 0.5);
-        assert_eq!(health.begin_probe(later), Some(epoch + 1));
-    }
-
-    #[test]
-    fn an_inconclusive_probe_is_repeated_after_a_pause_and_lengthens_nothing() {
-        let (mut health, now) = ejected();
-        let later = now + Duration::from_secs(1);
-        let epoch = health.begin_probe(later).unwrap();
-        let pause = Duration::from_millis(100);
-        health.end_probe(epoch, Probe::Inconclusive(pause), later, 1.0);
-        let until = later + pause;
-        assert_eq!(health.availability(later), Availability::Ejected(until));
-        let epoch = health.begin_probe(until).unwrap();
-        health.end_probe(epoch, Probe::Failed, until, 1.0);
-        let until = until + Duration::from_millis(200);
-        assert_eq!(health.availability(later), Availability::Ejected(until));
-    }
-
-    #[test]
-    fn a_late_verdict_of_an_earlier_probe_changes_nothing() {
-        let (mut health, now) = ejected();
-        let later = now + Duration::from_secs(1);
-        let first = health.begin_probe(later).unwrap();
-        health.end_probe(first, Probe::Abandoned, later, 0.5);
-        health.begin_probe(later).unwrap();
-        health.end_probe(first, Probe::Succeeded, later, 0.5);
-        assert_eq!(health.availability(later), Availability::Probing);
-    }
-
-    #[test]
-    fn a_success_of_an_old_connection_does_not_end_an_ejection() {
-        let (mut health, now) = ejected();
-        health.success();
-        assert!(matches!(health.availability(now), Availability::Ejected(_)));
-    }
-
-    #[test]
-    fn a_suspicion_stands_until_it_is_cleared() {
-        let (mut health, now) = machine();
-        let first = health.suspect();
-        let second = health.suspect();
-        assert_eq!(health.availability(now), Availability::Suspect);
-        assert!(!health.end_suspicion(first, false, now, 0.5));
-        assert_eq!(health.availability(now), Availability::Suspect);
-        health.success();
-        assert_eq!(health.availability(now), Availability::Suspect);
-        assert!(!health.end_suspicion(second, false, now, 0.5));
-        assert_eq!(health.availability(now), Availability::Ready);
-    }
-
-    #[test]
-    fn suspicions_of_one_event_eject_once() {
-        let (mut health, now) = machine();
-        let tokens = [health.suspect(), health.suspect(), health.suspect()];
-        assert!(health.end_suspicion(tokens[0], true, now, 0.5));
-        let until = now + Duration::from_millis(50);
-        assert_eq!(health.availability(now), Availability::Ejected(until));
-        assert!(!health.end_suspicion(tokens[1], true, now, 0.9));
-        assert_eq!(health.availability(now), Availability::Ejected(until));
-        // Back before the last of them is confirmed.
-        let epoch = health.begin_probe(until).unwrap();
-        let late = health.suspect();
-        health.end_probe(epoch, Probe::Succeeded, until, 0.5);
-        assert!(!health.end_suspicion(tokens[2], true, until, 0.5));
-        assert!(!health.end_suspicion(late, true, until, 0.5));
-        assert_eq!(health.availability(until), Availability::Ready);
-    }
-
-    #[test]
-    fn a_late_clearance_does_not_clear_a_newer_suspicion() {
-        let (mut health, now) = machine();
-        let old = health.suspect();
-        health.condemn(now, 0.5);
-        let later = now + Duration::from_secs(1);
-        let epoch = health.begin_probe(later).unwrap();
-        health.end_probe(epoch, Probe::Succeeded, later, 0.5);
-        assert_eq!(health.availability(later), Availability::Ready);
-        let new = health.suspect();
-        health.end_suspicion(old, false, later, 0.5);
-        assert_eq!(health.availability(later), Availability::Suspect);
-        assert!(health.end_suspicion(new, true, later, 0.5));
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Success,
-        Failure,
-        Condemn,
-        Wait(u16),
-        Probe(Probe),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            Just(Step::Success),
-            Just(Step::Failure),
-            Just(Step::Condemn),
-            (0u16..2000).prop_map(Step::Wait),
-            Just(Step::Probe(Probe::Succeeded)),
-            Just(Step::Probe(Probe::Failed)),
-            Just(Step::Probe(Probe::Abandoned)),
-            Just(Step::Probe(Probe::Inconclusive(Duration::from_millis(100)))),
-        ]
-    }
-
-    proptest! {
-        /// Whatever happens, an endpoint can be used or probed again within the cap.
-        #[test]
-        fn no_sequence_of_events_keeps_an_endpoint_out_beyond_the_cap(
-            steps in proptest::collection::vec((step(), 0.0f64..1.0), 0..60)
-        ) {
-            let (mut health, mut now) = machine();
-            for (step, jitter) in steps {
-                match step {
-                    Step::Success => health.success(),
-                    Step::Failure => { health.failure(now, jitter); }
-                    Step::Condemn => health.condemn(now, jitter),
-                    Step::Wait(ms) => now += Duration::from_millis(ms.into()),
-                    Step::Probe(verdict) => {
-                        if let Some(epoch) = health.begin_probe(now) {
-                            health.end_probe(epoch, verdict, now, jitter);
-                        }
-                    }
-                }
-            }
-            let later = now + HealthConfig::default().cap;
-            prop_assert!(matches!(
-                health.availability(later),
-                Availability::Ready | Availability::ProbeDue
-            ));
-        }
-    }
 }

@@ -20,19 +20,27 @@
 //! ```
 
 mod call;
+mod choose;
+mod counts;
 mod eligible;
 mod endpoint;
 mod error;
+mod guard;
 mod health;
+mod line;
 mod pick;
 mod service;
 mod snapshot;
+mod sync;
+mod vitals;
+mod wait;
 
+pub use call::ResponseFuture;
 pub use eligible::{Class, Classify, Eligibility, Eligible};
-pub use endpoint::{Guard, Suspicion};
 pub use error::{BalanceError, EndpointReport, EndpointState};
+pub use guard::{Guard, Suspicion};
 pub use health::HealthConfig;
-pub use service::{Balance, BalanceConfig, Balanced, ResponseFuture};
+pub use service::{Balance, BalanceConfig, Balanced};
 
 #[cfg(test)]
 mod tests;

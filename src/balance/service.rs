@@ -3,26 +3,27 @@
 //! Owns the handle, its options and its end. It must reserve nothing in `poll_ready`: a clone that
 //! is ready and idle would hold a database connection.
 
-use super::call::{Choice, serve};
+use super::call::ResponseFuture;
+use super::choose::Choice;
 use super::eligible::{Classify, Eligible};
-use super::endpoint::{Endpoint, Guard};
+use super::endpoint::Endpoint;
 use super::error::{BalanceError, EndpointReport};
+use super::guard::Guard;
 use super::health::HealthConfig;
 use super::snapshot::{Snapshot, drive};
+use super::vitals::Bell;
 use arc_swap::ArcSwap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tower::Service;
 use tower::discover::Discover;
+use tower::load::Load;
 
 /// The balancer's options.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,10 +53,9 @@ type Hook = Box<dyn Fn() + Send + Sync>;
 /// What all clones share.
 pub(crate) struct Shared<S> {
     pub(super) snapshot: ArcSwap<Snapshot<S>>,
-    /// Told whenever a pick may come out differently.
-    pub(super) changed: Arc<Notify>,
+    /// Rung whenever a pick may come out differently.
+    pub(super) bell: Arc<Bell>,
     pub(super) config: BalanceConfig,
-    pub(super) waiting: AtomicUsize,
     pub(super) closed: AtomicBool,
     /// Told when an endpoint failed or none could be found: "resolve again now", without data.
     trouble: RwLock<Option<Hook>>,
@@ -66,7 +66,17 @@ pub(crate) struct Shared<S> {
 impl<S> Shared<S> {
     pub(super) fn publish(&self, endpoints: Vec<Arc<Endpoint<S>>>) {
         self.snapshot.store(Arc::new(Snapshot { endpoints }));
-        self.changed.notify_waiters();
+        // New endpoints may be out already: they were before they went.
+        self.bell.set_needs_prober(true);
+        self.bell.line.ring();
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.bell.line.ring();
+        for endpoint in &self.snapshot.load().endpoints {
+            endpoint.stop_probing();
+        }
     }
 
     pub(super) fn trouble(&self) {
@@ -127,7 +137,7 @@ where
     ///
     /// A task on `handle` drains the source, whether or not calls come in; it ends with the last
     /// clone. An `Err` of the source is logged and changes nothing; its end leaves the set as it
-    /// is.
+    /// is. When that runtime ends, the balancer is closed.
     pub fn new<D>(discover: D, config: BalanceConfig, handle: &Handle) -> Self
     where
         D: Discover<Service = S> + Send + 'static,
@@ -136,9 +146,8 @@ where
     {
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
-            changed: Arc::new(Notify::new()),
+            bell: Arc::new(Bell::new()),
             config,
-            waiting: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             trouble: RwLock::new(None),
             handle: handle.clone(),
@@ -169,7 +178,7 @@ impl<S> Balance<S> {
 
     /// Tells waiting calls to pick again: an endpoint's eligibility changed.
     pub fn wake(&self) {
-        self.shared.changed.notify_waiters();
+        self.shared.bell.line.ring();
     }
 
     /// Every endpoint, in the order of the keys.
@@ -182,8 +191,7 @@ impl<S> Balance<S> {
 
     /// Turns away every call from now on, also those that wait, for an endpoint or on one.
     pub fn close(&self) {
-        self.shared.closed.store(true, Ordering::Release);
-        self.shared.changed.notify_waiters();
+        self.shared.close();
     }
 
     /// Picks an endpoint for `request` without waiting, as a call would first.
@@ -194,9 +202,9 @@ impl<S> Balance<S> {
         S: Clone,
     {
         match self.shared.choose(request, &[]) {
-            Choice::Use {
-                endpoint, guard, ..
-            } => Some((endpoint.service.clone(), guard)),
+            Choice::Use(endpoint, _) => {
+                Some((endpoint.service.clone(), Guard::new(&endpoint.vitals)))
+            }
             Choice::Wait(_) => None,
         }
     }
@@ -226,7 +234,7 @@ where
 {
     type Response = Balanced<S::Response>;
     type Error = BalanceError<S::Error>;
-    type Future = ResponseFuture<S::Response, S::Error>;
+    type Future = ResponseFuture<S, R>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if self.shared.closed.load(Ordering::Acquire) {
@@ -236,30 +244,19 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        ResponseFuture {
-            inner: Box::pin(serve(Arc::clone(&self.shared), request)),
-        }
+        ResponseFuture::new(Arc::clone(&self.shared), request)
     }
 }
 
-/// The future of a call; see [`Balance`] for what dropping it means.
-#[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture<T, E> {
-    inner: Pin<Box<dyn Future<Output = Served<T, E>> + Send>>,
-}
+/// Checkouts in flight over all endpoints, and calls that wait for one: a balancer can be an
+/// endpoint of tower's own `Balance`.
+impl<S> Load for Balance<S> {
+    type Metric = usize;
 
-type Served<T, E> = Result<Balanced<T>, BalanceError<E>>;
-
-impl<T, E> fmt::Debug for ResponseFuture<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-impl<T, E> Future for ResponseFuture<T, E> {
-    type Output = Result<Balanced<T>, BalanceError<E>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.inner.as_mut().poll(cx)
+    fn load(&self) -> usize {
+        let snapshot = self.shared.snapshot.load();
+        let endpoints = snapshot.endpoints.iter();
+        let in_flight: usize = endpoints.map(|e| e.vitals.counts.in_flight()).sum();
+        in_flight + self.shared.bell.waiting()
     }
 }

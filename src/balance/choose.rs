@@ -1,0 +1,211 @@
+//! From the set and a request to an endpoint.
+//!
+//! Owns what the pure choice is shown: eligibility, health, load, and what the call has seen. It
+//! must not hold the snapshot any longer than the choice takes.
+
+use super::eligible::{Classify, Eligibility, Eligible};
+use super::endpoint::Endpoint;
+use super::guard::{Guard, InLine, Wishes};
+use super::pick::{Candidate, Past, Pick, Rank, pick, scan};
+use super::service::Shared;
+use super::vitals::Vitals;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tower::Service;
+
+/// An endpoint that did not serve this very call.
+pub(super) struct Tried {
+    pub(super) vitals: Arc<Vitals>,
+    /// Not to be asked again before this instant; `None`: only if nobody else is left.
+    pub(super) not_before: Option<Instant>,
+}
+
+pub(super) enum Choice<S> {
+    Use(Arc<Endpoint<S>>, Rank),
+    /// A pause of this call ends at this instant.
+    Wait(Option<Instant>),
+}
+
+/// The endpoint that a call is being served by. The line is left before the count goes down.
+pub(super) struct Held {
+    _line: Option<InLine>,
+    pub(super) guard: Guard,
+    rank: Rank,
+}
+
+impl Held {
+    pub(super) fn new(vitals: &Arc<Vitals>, rank: Rank) -> Self {
+        Self {
+            _line: rank.is_full().then(|| InLine::new(vitals)),
+            guard: Guard::new(vitals),
+            rank,
+        }
+    }
+}
+
+/// What a call holds on to unless there is better.
+pub(super) struct Standing<'a> {
+    vitals: &'a Arc<Vitals>,
+    /// `None`: the endpoint is out or gone, so any other is better.
+    rank: Option<Rank>,
+}
+
+impl Standing<'_> {
+    pub(super) fn code(&self) -> u8 {
+        self.rank.map_or(u8::MAX, Rank::code)
+    }
+
+    pub(super) fn is_best(&self) -> bool {
+        self.rank == Some(Rank::BEST)
+    }
+
+    fn is_beaten_by(&self, rank: Rank) -> bool {
+        self.rank.is_none_or(|held| rank < held)
+    }
+}
+
+fn candidate<S, R: Eligible<S>>(endpoint: &Endpoint<S>, request: &R, past: Past) -> Candidate {
+    let vitals = &endpoint.vitals;
+    Candidate {
+        eligibility: request.eligible(&endpoint.service),
+        availability: vitals.availability(Instant::now),
+        load: vitals.counts.in_flight(),
+        weight: request.weight(&endpoint.service),
+        past,
+    }
+}
+
+fn past(tried: &[Tried], vitals: &Arc<Vitals>) -> Past {
+    let entry = tried.iter().find(|t| Arc::ptr_eq(&t.vitals, vitals));
+    match entry.map(|entry| entry.not_before) {
+        Some(Some(until)) if until > Instant::now() => Past::PausedUntil(until),
+        Some(None) => Past::Refused,
+        _ => Past::Untried,
+    }
+}
+
+impl<S> Shared<S> {
+    pub(super) fn choose<R: Eligible<S>>(&self, request: &R, tried: &[Tried]) -> Choice<S> {
+        let snapshot = self.snapshot.load();
+        let endpoints = &snapshot.endpoints;
+        let look = |index: usize| {
+            let endpoint = &*endpoints[index];
+            candidate(endpoint, request, past(tried, &endpoint.vitals))
+        };
+        match pick(endpoints.len(), look, rand::random()) {
+            Pick::Use(index) => match look(index).rank() {
+                Some(rank) => Choice::Use(Arc::clone(&endpoints[index]), rank),
+                // Since a moment ago it is out: announced, so the caller looks again.
+                None => Choice::Wait(Some(Instant::now())),
+            },
+            Pick::Wait(until) => Choice::Wait(until),
+        }
+    }
+
+    /// As [`Shared::choose`], but only an endpoint that is better than what the call holds.
+    pub(super) fn choose_better<R: Eligible<S>>(
+        &self,
+        request: &R,
+        tried: &[Tried],
+        held: &Standing<'_>,
+    ) -> Choice<S> {
+        let snapshot = self.snapshot.load();
+        let endpoints = &snapshot.endpoints;
+        let look = |index: usize| {
+            let endpoint = &*endpoints[index];
+            let vitals = &endpoint.vitals;
+            let mut candidate = candidate(endpoint, request, past(tried, vitals));
+            let better = candidate.rank().is_some_and(|rank| held.is_beaten_by(rank));
+            if Arc::ptr_eq(vitals, held.vitals) || !better {
+                candidate.eligibility = Eligibility::No;
+            }
+            candidate
+        };
+        match scan(endpoints.len(), look, rand::random()) {
+            Pick::Use(index) => match look(index).rank() {
+                Some(rank) => Choice::Use(Arc::clone(&endpoints[index]), rank),
+                None => Choice::Wait(None),
+            },
+            Pick::Wait(_) => Choice::Wait(None),
+        }
+    }
+
+    /// What `held` is worth now.
+    ///
+    /// That the endpoint has become full since does not count: it may be full of this very call.
+    pub(super) fn standing<'a>(&self, held: &'a Held) -> Standing<'a> {
+        let vitals = held.guard.vitals();
+        let snapshot = self.snapshot.load();
+        let is_there = snapshot
+            .endpoints
+            .iter()
+            .any(|e| Arc::ptr_eq(&e.vitals, vitals));
+        let rank = match is_there {
+            true => held.rank.after(vitals.availability(Instant::now)),
+            false => None,
+        };
+        Standing { vitals, rank }
+    }
+
+    /// The wish for room wherever the call would be better off.
+    pub(super) fn wishes<R: Eligible<S>>(
+        &self,
+        request: &R,
+        held: Option<&Standing<'_>>,
+    ) -> Wishes {
+        let snapshot = self.snapshot.load();
+        let wanted = snapshot.endpoints.iter().filter(|endpoint| {
+            if request.weight(&endpoint.service) == 0 {
+                return false;
+            }
+            let Some(rank) = Rank::of(request.eligible(&endpoint.service)) else {
+                return false;
+            };
+            held.is_none_or(|held| {
+                !Arc::ptr_eq(&endpoint.vitals, held.vitals) && held.is_beaten_by(rank.at_best())
+            })
+        });
+        Wishes::new(wanted.map(|e| Arc::clone(&e.vitals)).collect())
+    }
+
+    /// Whether a call that holds something of rank `held` would move to this endpoint now.
+    pub(super) fn fits<R: Eligible<S>>(&self, request: &R, held: u8, vitals: &Arc<Vitals>) -> bool {
+        let snapshot = self.snapshot.load();
+        let endpoint = snapshot
+            .endpoints
+            .iter()
+            .find(|e| Arc::ptr_eq(&e.vitals, vitals));
+        endpoint.is_some_and(|endpoint| {
+            let rank = candidate(endpoint, request, Past::Untried).rank();
+            rank.is_some_and(|rank| !rank.is_full() && rank.code() < held)
+        })
+    }
+
+    /// Sees to it that every endpoint that is out and could serve `request` is probed in time.
+    pub(super) fn start_probers<R>(&self, request: &R)
+    where
+        S: Service<R> + Clone + Send + Sync + 'static,
+        S::Error: Classify + Send,
+        S::Future: Send + 'static,
+        S::Response: Send,
+        R: Eligible<S> + Clone + Send + 'static,
+    {
+        if !self.bell.needs_prober() {
+            return;
+        }
+        self.bell.set_needs_prober(false);
+        let snapshot = self.snapshot.load();
+        for endpoint in &snapshot.endpoints {
+            if !endpoint.vitals.is_out() {
+                continue;
+            }
+            let service = &endpoint.service;
+            if request.eligible(service) == Eligibility::No || request.weight(service) == 0 {
+                // Left to a call that can use it.
+                self.bell.set_needs_prober(true);
+                continue;
+            }
+            endpoint.probe(request, self.config.checkout_timeout, &self.handle);
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! What is counted and known of one endpoint, apart from its service.
+//!
+//! Owns the health record and the right to probe. It outlives the endpoint's place in the set, for
+//! guards report here. It must never hold the health lock across an await, nor while it wakes
+//! anybody.
+
+use super::counts::Counts;
+use super::error::{EndpointReport, EndpointState};
+use super::health::{Availability, Health, HealthConfig, Probe};
+use super::line::Line;
+use super::sync::{
+    Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError,
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What the endpoints of a balancer tell its calls.
+pub(crate) struct Bell {
+    /// The calls that wait.
+    pub(crate) line: Arc<Line<Arc<Vitals>>>,
+    /// An endpoint is out, and there may be no prober for it: the next call that could use it
+    /// starts one.
+    unprobed: AtomicBool,
+    /// Calls that have a place among those that may wait at once.
+    waiting: AtomicUsize,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Self {
+            line: Arc::new(Line::new()),
+            unprobed: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// A place among `limit` calls that may wait at once; else how many wait.
+    pub(crate) fn take_place(self: &Arc<Self>, limit: usize) -> Result<Place, usize> {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(self));
+        if waiting >= limit {
+            return Err(waiting);
+        }
+        Ok(place)
+    }
+
+    pub(crate) fn needs_prober(&self) -> bool {
+        self.unprobed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_needs_prober(&self, needs: bool) {
+        self.unprobed.store(needs, Ordering::Release);
+    }
+}
+
+/// See [`Bell::take_place`]; dropping it gives it back.
+pub(crate) struct Place(Arc<Bell>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// See the module documentation.
+pub(crate) struct Vitals {
+    key: String,
+    pub(crate) counts: Counts,
+    /// False while nothing bad was reported since the last success, so that neither a pick nor a
+    /// success has to lock.
+    troubled: AtomicBool,
+    /// The health's term, for guards.
+    term: AtomicU64,
+    health: Mutex<Record>,
+    /// There is a task that probes.
+    prober: AtomicBool,
+    pub(crate) bell: Arc<Bell>,
+}
+
+#[derive(Debug, Clone)]
+struct Record {
+    health: Health,
+    last_cause: Option<String>,
+}
+
+/// The bad record of an endpoint that went, for one that comes under the same name.
+pub(crate) struct Legacy(Record);
+
+impl Vitals {
+    pub(crate) fn new(
+        key: String,
+        config: HealthConfig,
+        legacy: Option<Legacy>,
+        bell: Arc<Bell>,
+    ) -> Self {
+        let troubled = legacy.is_some();
+        if troubled {
+            bell.set_needs_prober(true);
+        }
+        let record = legacy.map_or_else(
+            || Record {
+                health: Health::new(config),
+                last_cause: None,
+            },
+            |Legacy(record)| record,
+        );
+        Self {
+            key,
+            counts: Counts::new(),
+            troubled: AtomicBool::new(troubled),
+            term: AtomicU64::new(record.health.term()),
+            health: Mutex::new(record),
+            prober: AtomicBool::new(false),
+            bell,
+        }
+    }
+
+    /// `None`: there is nothing bad to remember.
+    pub(crate) fn legacy(&self) -> Option<Legacy> {
+        let record = self.record();
+        let health = record.health.legacy(Instant::now())?;
+        let last_cause = record.last_cause.clone();
+        Some(Legacy(Record { health, last_cause }))
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(crate) fn term(&self) -> u64 {
+        self.term.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn availability(&self, now: impl FnOnce() -> Instant) -> Availability {
+        if self.is_troubled() {
+            self.record().health.availability(now())
+        } else {
+            Availability::Ready
+        }
+    }
+
+    /// Whether anything bad was reported since the last success.
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.troubled.load(Ordering::Acquire)
+    }
+
+    /// `term` is that of the guard under which it happened, here and below.
+    pub(crate) fn succeeded(&self, term: u64) {
+        if !self.is_troubled() {
+            return;
+        }
+        let mut record = self.record();
+        record.health.success(term);
+        if record.health.is_spotless() {
+            record.last_cause = None;
+            self.troubled.store(false, Ordering::Release);
+        }
+    }
+
+    /// Remembers why the endpoint did not serve, without a verdict on its health.
+    pub(crate) fn note(&self, cause: String) {
+        let mut record = self.record();
+        self.troubled.store(true, Ordering::Release);
+        record.last_cause = Some(cause);
+    }
+
+    pub(crate) fn failed(self: &Arc<Self>, term: u64, cause: String) {
+        tracing::debug!(endpoint = %self.key, cause, "endpoint failed");
+        self.change(Some(cause), |health, now, jitter| {
+            health.failure(term, now, jitter)
+        });
+    }
+
+    pub(crate) fn condemn(self: &Arc<Self>, term: u64, cause: String) {
+        self.change(Some(cause), |health, now, jitter| {
+            health.condemn(term, now, jitter)
+        });
+    }
+
+    /// Returns the term to which the suspicion belongs.
+    pub(crate) fn suspect(self: &Arc<Self>) -> u64 {
+        let mut record = self.record();
+        let term = record.health.suspect();
+        self.troubled.store(true, Ordering::Release);
+        drop(record);
+        // Who waits there may find another endpoint now.
+        self.bell.line.ring();
+        term
+    }
+
+    /// `cause`: the suspicion is confirmed.
+    pub(crate) fn end_suspicion(self: &Arc<Self>, term: u64, cause: Option<String>) {
+        let confirmed = cause.is_some();
+        let ejected = self.change(cause, |health, now, jitter| {
+            health.end_suspicion(term, confirmed, now, jitter)
+        });
+        if !ejected {
+            // The record stays troubled; the next success puts that right.
+            self.bell.line.ring();
+        }
+    }
+
+    /// Applies something bad; `event` returns whether the endpoint is out because of it.
+    fn change(
+        &self,
+        cause: Option<String>,
+        event: impl FnOnce(&mut Health, Instant, f64) -> bool,
+    ) -> bool {
+        let mut record = self.record();
+        let ejected = event(&mut record.health, Instant::now(), rand::random());
+        self.troubled.store(true, Ordering::Release);
+        self.term.store(record.health.term(), Ordering::Release);
+        if let Some(cause) = cause {
+            if ejected {
+                tracing::warn!(endpoint = %self.key, cause, "endpoint ejected");
+            }
+            record.last_cause = Some(cause);
+        }
+        drop(record);
+        if ejected {
+            self.bell.set_needs_prober(true);
+            // Calls that wait for it may find another one.
+            self.bell.line.ring();
+        }
+        ejected
+    }
+
+    /// Takes the one probe token, if a probe is due; else says when it will be. `None`: the
+    /// endpoint is not out, or is being probed.
+    pub(crate) fn begin_probe(self: &Arc<Self>) -> Result<ProbeToken, Option<Instant>> {
+        let mut record = self.record();
+        let now = Instant::now();
+        match record.health.begin_probe(now) {
+            Some(epoch) => Ok(ProbeToken {
+                vitals: Arc::clone(self),
+                epoch,
+                verdict: Probe::Abandoned,
+                cause: None,
+            }),
+            None => Err(match record.health.availability(now) {
+                Availability::Ejected(until) => Some(until),
+                _ => None,
+            }),
+        }
+    }
+
+    /// Takes the right to be the endpoint's prober, if it needs one and nobody has it.
+    pub(crate) fn claim_prober(self: &Arc<Self>) -> Option<ProberClaim> {
+        if !self.is_out() || self.prober.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        Some(ProberClaim(Arc::clone(self)))
+    }
+
+    pub(crate) fn is_out(&self) -> bool {
+        let availability = self.availability(Instant::now);
+        !matches!(availability, Availability::Ready | Availability::Suspect)
+    }
+
+    pub(crate) fn report(&self, now: Instant) -> EndpointReport {
+        let record = self.record();
+        let state = match record.health.availability(now) {
+            Availability::Ready => EndpointState::Ready,
+            Availability::Suspect => EndpointState::Suspect,
+            Availability::Ejected(until) => EndpointState::Ejected(until - now),
+            Availability::ProbeDue | Availability::Probing => EndpointState::Probing,
+        };
+        EndpointReport {
+            key: self.key.clone(),
+            state,
+            in_flight: self.counts.in_flight(),
+            last_cause: record.last_cause.clone(),
+        }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to probe an ejected endpoint. Dropped without a verdict it goes back.
+pub(crate) struct ProbeToken {
+    vitals: Arc<Vitals>,
+    epoch: u64,
+    verdict: Probe,
+    cause: Option<String>,
+}
+
+impl ProbeToken {
+    pub(crate) fn succeeded(mut self) {
+        self.verdict = Probe::Succeeded;
+    }
+
+    pub(crate) fn learnt_nothing(mut self, pause: Duration) {
+        self.verdict = Probe::Inconclusive(pause);
+    }
+
+    pub(crate) fn failed(mut self, cause: String) {
+        self.verdict = Probe::Failed;
+        self.cause = Some(cause);
+    }
+}
+
+impl Drop for ProbeToken {
+    fn drop(&mut self) {
+        // A probe that panics would panic again at once.
+        if self.verdict == Probe::Abandoned && std::thread::panicking() {
+            self.verdict = Probe::Failed;
+            self.cause = Some("the probe panicked".to_owned());
+        }
+        let back = {
+            let mut record = self.vitals.record();
+            let now = Instant::now();
+            let health = &mut record.health;
+            let back = health.end_probe(self.epoch, self.verdict, now, rand::random());
+            self.vitals.term.store(health.term(), Ordering::Release);
+            if let Some(cause) = self.cause.take() {
+                record.last_cause = Some(cause);
+            }
+            if back {
+                record.last_cause = None;
+                self.vitals.troubled.store(false, Ordering::Release);
+                tracing::info!(endpoint = %self.vitals.key, "endpoint is back");
+            }
+            back
+        };
+        // Nobody can use an endpoint that is still out; its prober goes on.
+        if back {
+            self.vitals.bell.line.ring();
+        }
+    }
+}
+
+/// The right to be an endpoint's prober; see [`Vitals::claim_prober`].
+pub(crate) struct ProberClaim(Arc<Vitals>);
+
+impl Drop for ProberClaim {
+    fn drop(&mut self) {
+        let vitals = &self.0;
+        vitals.prober.store(false, Ordering::SeqCst);
+        if vitals.is_out() {
+            vitals.bell.set_needs_prober(true);
+            // Whoever came while the right was still taken has to start the next prober.
+            if vitals.counts.is_wanted() {
+                vitals.bell.line.ring();
+            }
+        }
+    }
+}
