@@ -26,6 +26,8 @@ use tower::{BoxError, Service, ServiceExt};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
     Ours,
+    /// Ours with weights by the servers' answer times.
+    OursPaced,
     Reference(Kind),
     TowerPending,
     TowerEwma,
@@ -34,6 +36,7 @@ pub(crate) enum Policy {
 impl Policy {
     pub(crate) const ALL: [Self; 12] = [
         Self::Ours,
+        Self::OursPaced,
         Self::Reference(Kind::Random),
         Self::Reference(Kind::RoundRobin),
         Self::Reference(Kind::FirstLeast),
@@ -42,14 +45,18 @@ impl Policy {
         Self::Reference(Kind::P2cAccrual),
         Self::Reference(Kind::PeakEwma),
         Self::Reference(Kind::PeakEwmaHold),
-        Self::Reference(Kind::LeastSlow),
         Self::TowerPending,
         Self::TowerEwma,
     ];
 
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Self::Ours | Self::OursPaced)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Ours => "headless-mysql",
+            Self::Ours => "ours",
+            Self::OursPaced => "ours, weights by pace",
             Self::Reference(Kind::Random) => "random",
             Self::Reference(Kind::RoundRobin) => "round robin",
             Self::Reference(Kind::FirstLeast) => "least, first index",
@@ -58,7 +65,6 @@ impl Policy {
             Self::Reference(Kind::P2cAccrual) => "P2C + accrual",
             Self::Reference(Kind::PeakEwma) => "peak EWMA (answer)",
             Self::Reference(Kind::PeakEwmaHold) => "peak EWMA (hold)",
-            Self::Reference(Kind::LeastSlow) => "least x slowness",
             Self::TowerPending => "tower PendingRequests",
             Self::TowerEwma => "tower PeakEwma",
         }
@@ -106,7 +112,7 @@ impl Client {
         mut rng: Rng,
     ) -> Self {
         let via = match policy {
-            Policy::Ours => {
+            Policy::Ours | Policy::OursPaced => {
                 let inserts = pools.iter().cloned().enumerate();
                 let inserts: Vec<_> = inserts
                     .map(|(key, pool)| Ok::<_, Infallible>(Change::Insert(key, pool)))
@@ -177,6 +183,9 @@ impl Client {
             Ok(()) => {
                 let took = began.elapsed();
                 hold(&ask).await;
+                // First the connection, then its guard: who waits finds it.
+                drop(checkout);
+                drop(guard);
                 Ok(took)
             }
             Err((fault, is_news)) => {

@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod pace;
 mod pool;
 mod reference;
 mod rng;

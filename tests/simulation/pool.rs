@@ -3,6 +3,7 @@
 //! Owns slots, idle connections, and the limit of connects at once. It must neither choose between
 //! servers nor judge their health.
 
+use crate::pace::Paces;
 use crate::server::{Fault, Server, Session};
 use headless_mysql::balance::{Class, Classify, Eligibility, Eligible};
 use std::future::Future;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tower::Service;
 
 /// Connects at once of one client to one server.
@@ -37,6 +38,13 @@ impl Eligible<Pool> for Ask {
             Eligibility::Full
         } else {
             Eligibility::Yes
+        }
+    }
+
+    fn weight(&self, pool: &Pool) -> u32 {
+        match &pool.0.paces {
+            Some((paces, server)) => paces.weight(*server),
+            None => 1,
         }
     }
 }
@@ -67,6 +75,8 @@ struct Connection {
 #[derive(Debug)]
 struct Inner {
     server: Arc<Server>,
+    /// Where answer times go to, and this server's place there.
+    paces: Option<(Arc<Paces>, usize)>,
     slots: Arc<Semaphore>,
     connects: Semaphore,
     idle: Mutex<Idle>,
@@ -81,9 +91,14 @@ struct Inner {
 pub(crate) struct Pool(Arc<Inner>);
 
 impl Pool {
-    pub(crate) fn new(server: Arc<Server>, slots: usize) -> Self {
+    pub(crate) fn new(
+        server: Arc<Server>,
+        slots: usize,
+        paces: Option<(Arc<Paces>, usize)>,
+    ) -> Self {
         Self(Arc::new(Inner {
             server,
+            paces,
             slots: Arc::new(Semaphore::new(slots)),
             connects: Semaphore::new(CONNECTS),
             idle: Mutex::default(),
@@ -193,9 +208,13 @@ impl Checkout {
     /// Runs the query. A failure says whether it is news to the pool.
     pub(crate) async fn query(&mut self, ask: &Ask, within: Duration) -> Result<(), (Fault, bool)> {
         let connection = self.connection.take().unwrap();
+        let began = Instant::now();
         let result = timeout(within, connection.session.query(ask.work)).await;
         let fault = match result {
             Ok(Ok(())) => {
+                if let Some((paces, server)) = &self.pool.0.paces {
+                    paces.observe(*server, began.elapsed());
+                }
                 self.connection = Some(connection);
                 return Ok(());
             }

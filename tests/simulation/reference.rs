@@ -22,16 +22,7 @@ pub(crate) enum Kind {
     PeakEwma,
     /// The same over the time the connection is held.
     PeakEwmaHold,
-    /// Least (in flight + 1) x slowness; ties at random. Slowness is the typical answer time (the
-    /// mean of its logarithm, which one long answer hardly moves) over that of the fastest, and
-    /// counts from `SLOW` on: below, servers are equal.
-    LeastSlow,
 }
-
-/// From how many times the fastest a server counts as slow.
-const SLOW: f64 = 2.0;
-/// So many answers are believed half.
-const FEW: f64 = 3.0;
 
 /// Time constant and first value of the peak EWMA: linkerd's.
 const DECAY: f64 = 10.0;
@@ -49,10 +40,6 @@ struct Seen {
     failures: u32,
     ejections: u32,
     out_until: f64,
-    /// Mean of the logarithm of answer times.
-    typical: f64,
-    samples: f64,
-    typical_at: f64,
 }
 
 #[derive(Debug)]
@@ -72,9 +59,6 @@ impl Reference {
             failures: 0,
             ejections: 0,
             out_until: 0.0,
-            typical: 0.0,
-            samples: 0.0,
-            typical_at: 0.0,
         };
         Self {
             kind,
@@ -99,14 +83,6 @@ impl Reference {
                 let start = self.rng.below(n);
                 let order = (0..n).map(|i| (start + i) % n);
                 order.min_by_key(|&i| self.seen[i].pending).unwrap()
-            }
-            Kind::LeastSlow => {
-                let start = self.rng.below(n);
-                let costs = self.slow_costs(now);
-                let order = (0..n).map(|i| (start + i) % n);
-                order
-                    .min_by(|&a, &b| costs[a].total_cmp(&costs[b]))
-                    .unwrap()
             }
             Kind::P2c => self.of_two(|seen| seen.pending as f64),
             Kind::P2cAccrual => self.of_two(|seen| match seen.out_until > now {
@@ -141,29 +117,11 @@ impl Reference {
         if cost_a <= cost_b { a } else { b }
     }
 
-    fn slow_costs(&self, now: f64) -> Vec<f64> {
-        let known = self.seen.iter().filter(|seen| seen.samples > 0.0);
-        let fastest = known.map(|seen| seen.typical).fold(f64::INFINITY, f64::min);
-        let cost = |seen: &Seen| {
-            if seen.samples == 0.0 {
-                return (seen.pending + 1) as f64;
-            }
-            // Few answers prove little.
-            let above = (seen.typical - fastest) * seen.samples / (seen.samples + FEW);
-            // What is not asked any more is forgotten, so it is asked again.
-            let faded = above * (-(now - seen.typical_at) / DECAY).exp();
-            let slowness = if faded.exp() < SLOW { 1.0 } else { faded.exp() };
-            (seen.pending + 1) as f64 * slowness
-        };
-        self.seen.iter().map(cost).collect()
-    }
-
     /// The answer came, or the failure.
     pub(crate) fn answered(&mut self, index: usize, now: Duration, took: Duration, failed: bool) {
         if self.kind != Kind::PeakEwmaHold {
             self.observe(index, now, took);
         }
-        self.learn(index, now, took);
         let seen = &mut self.seen[index];
         if !failed {
             seen.failures = 0;
@@ -186,17 +144,6 @@ impl Reference {
         if self.kind == Kind::PeakEwmaHold {
             self.observe(index, now, held);
         }
-    }
-
-    fn learn(&mut self, index: usize, now: Duration, took: Duration) {
-        let seen = &mut self.seen[index];
-        let sample = took.as_secs_f64().max(1e-4).ln();
-        seen.samples += 1.0;
-        let fresh = 1.0 - (-(now.as_secs_f64() - seen.typical_at) / DECAY).exp();
-        // The first ones count alike, or the very first would for long.
-        let weight = fresh.max(1.0 / seen.samples);
-        seen.typical += weight * (sample - seen.typical);
-        seen.typical_at = now.as_secs_f64();
     }
 
     fn observe(&mut self, index: usize, now: Duration, sample: Duration) {

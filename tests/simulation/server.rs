@@ -17,6 +17,8 @@ const ROUND_TRIP: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Up,
+    /// Everything takes three times as long.
+    Slow,
     /// Nothing is answered; sockets stay open.
     Frozen,
     /// Connections are lost, connects are refused in 1 ms.
@@ -195,7 +197,8 @@ impl Session {
         if server.state().epoch != self.epoch {
             return Err(Fault::Broken);
         }
-        sleep(work.mul_f64(server.slowness)).await;
+        let slower = if state.mode == Mode::Slow { 3.0 } else { 1.0 };
+        sleep(work.mul_f64(server.slowness * slower)).await;
         if server.thawed().await.epoch != self.epoch {
             return Err(Fault::Broken);
         }

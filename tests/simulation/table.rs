@@ -37,7 +37,7 @@ impl Table {
 
     /// The same among some of the policies.
     pub(crate) fn best_mean_of(&self, some: impl Fn(Policy) -> bool) -> f64 {
-        let others = self.reports.iter().filter(|r| r.policy != Policy::Ours);
+        let others = self.reports.iter().filter(|r| !r.policy.is_ours());
         let sound = others.filter(|r| r.error_share() <= 0.001 && some(r.policy));
         sound.map(Report::mean).fold(f64::INFINITY, f64::min)
     }

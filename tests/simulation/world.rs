@@ -6,6 +6,7 @@
 //! exactly, and assertions on ours leave room for chance.
 
 use crate::client::{Client, Outcome, Policy};
+use crate::pace::Paces;
 use crate::pool::{Ask, Pool};
 use crate::rng::Rng;
 use crate::server::{Counts, Machine, Mode, STEP, Server};
@@ -49,6 +50,8 @@ pub(crate) struct Scenario {
     pub(crate) work: Duration,
     /// One request in this many is held for so long.
     pub(crate) hold: Option<(u64, Duration)>,
+    /// One query in this many takes so much core time.
+    pub(crate) long: Option<(u64, Duration)>,
     pub(crate) query_timeout: Duration,
     pub(crate) script: Vec<Event>,
     pub(crate) seed: u64,
@@ -72,6 +75,7 @@ impl Default for Scenario {
             warm_up: secs(2),
             work: ms(10),
             hold: None,
+            long: None,
             query_timeout: secs(30),
             script: Vec::new(),
             seed: 0x0005_eed0,
@@ -112,8 +116,11 @@ impl Scenario {
         let mut seeds = Rng::new(rng.next());
         let clients: Vec<Arc<Client>> = (0..self.clients)
             .map(|_| {
-                let pools = servers.iter();
-                let pools = pools.map(|server| Pool::new(Arc::clone(server), self.slots));
+                let paces = (policy == Policy::OursPaced).then(|| Paces::new(servers.len()));
+                let pools = servers.iter().enumerate().map(|(index, server)| {
+                    let paces = paces.as_ref().map(|paces| (Arc::clone(paces), index));
+                    Pool::new(Arc::clone(server), self.slots, paces)
+                });
                 let rng = Rng::new(seeds.next());
                 let client = Client::new(policy, pools.collect(), self.query_timeout, rng);
                 Arc::new(client)
@@ -155,7 +162,10 @@ impl Scenario {
             }
             sleep_until(began + due).await;
             let client = Arc::clone(&clients[rng.below(clients.len())]);
-            let work = self.work.mul_f64(rng.exponential(1.0));
+            let mut work = self.work.mul_f64(rng.exponential(1.0));
+            if let Some((_, long)) = self.long.filter(|(every, _)| number % every == 0) {
+                work = long;
+            }
             let held = self.hold.filter(|(every, _)| number % every == 0);
             let hold = held.map_or(Duration::ZERO, |(_, hold)| hold);
             let (outcomes, running) = (Arc::clone(&outcomes), running.clone());

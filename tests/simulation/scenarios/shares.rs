@@ -21,11 +21,13 @@ fn equal_servers_get_equal_shares_and_nobody_answers_sooner() {
         length: secs(80),
         ..scenario
     };
-    let table = Table::of(&longer, &[Policy::Ours]);
+    let table = Table::of(&longer, &[Policy::Ours, Policy::OursPaced]);
     // 65,000 requests. Were they thrown like dice, 2 % would be 3.6 standard deviations; counts of
     // requests in flight even them out to half of that.
-    let off = table.ours().unevenness();
-    assert!(off < 0.02, "off by {off}");
+    for report in &table.reports {
+        let (who, off) = (report.policy.name(), report.unevenness());
+        assert!(off < 0.02, "{who}: off by {off}");
+    }
 }
 
 #[test]
@@ -46,10 +48,12 @@ fn idle_equal_servers_get_equal_shares() {
         length: secs(4600),
         ..idle
     };
-    let table = Table::of(&longer, &[Policy::Ours]);
+    let table = Table::of(&longer, &[Policy::Ours, Policy::OursPaced]);
     // 110,000 requests, thrown like dice: 2 % is 4.7 standard deviations.
-    let off = table.ours().unevenness();
-    assert!(off < 0.02, "off by {off}");
+    for report in &table.reports {
+        let (who, off) = (report.policy.name(), report.unevenness());
+        assert!(off < 0.02, "{who}: off by {off}");
+    }
 }
 
 #[test]
@@ -61,10 +65,7 @@ fn a_simulation_repeats_itself_from_its_seed() {
         ..Scenario::default()
     };
     let policies = Policy::ALL;
-    for policy in policies
-        .into_iter()
-        .filter(|&policy| policy != Policy::Ours)
-    {
+    for policy in policies.into_iter().filter(|policy| !policy.is_ours()) {
         let (first, second) = (scenario.run(policy), scenario.run(policy));
         let what = policy.name();
         assert_eq!(first.shares(), second.shares(), "{what}");
