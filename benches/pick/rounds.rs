@@ -315,8 +315,8 @@ fn ratio_checks(variants: &[Variant<'_>], part: f64) -> Vec<Check> {
     for tasks in TASKS {
         checks.push(ratio(PEAK, PICK, tasks, 10.0));
         checks.push(ratio(BUFFER, PICK, tasks, 20.0));
-        checks.push(ratio(PEAK, CALL, tasks, 2.0));
-        checks.push(ratio(BUFFER, CALL, tasks, 3.0));
+        checks.push(ratio(PEAK, CALL, tasks, 5.0));
+        checks.push(ratio(BUFFER, CALL, tasks, 8.0));
     }
     checks
 }
