@@ -143,3 +143,22 @@ fn while_every_server_is_down_requests_wait() {
     let blind = table.get(Policy::Reference(Kind::Least)).errors();
     assert!(blind > 500, "{blind}");
 }
+
+#[test]
+fn a_server_that_accepts_and_then_breaks_every_connection_attracts_nothing() {
+    let scenario = scenario(
+        "one accepts, and breaks at the first query, from 5 s on",
+        &[at(secs(5), Mode::Breaks)],
+    );
+    let table = Table::of(&scenario, &POLICIES);
+    // Each client tries it again after 0.1 s, 0.2 s, 0.4 s and so on (full jitter, 30 s at most):
+    // some eight requests in this time, of 700.
+    let share = share(table.ours(), secs(6), secs(20));
+    assert!(share < 0.015, "{share}");
+    let best = table.get(Policy::Reference(Kind::P2cAccrual)).errors();
+    assert!(
+        table.ours().errors() <= 2 * best,
+        "{}",
+        table.ours().errors()
+    );
+}
