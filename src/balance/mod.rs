@@ -18,6 +18,22 @@
 //!            │        ▼                   │
 //!            └── wait for a change ◀──────┘        all under the request's deadline
 //! ```
+//!
+//! * **Pick**: the fewest checkouts in flight per unit of [weight](Eligible::weight), at random among
+//!   equals; of two random endpoints in sets of more than eight. An endpoint with room comes before a
+//!   full one, then the reserve, then suspects, then who has refused this very call.
+//! * **Cost**: a call that finds an endpoint which answers at once allocates nothing.
+//! * **Waiting**: calls wait in the order in which they came, [so many](BalanceConfig::max_waiters) at
+//!   most. A checkout that ends wakes the first call that could use its endpoint; a call that could
+//!   not does not stand in the way of those behind it. A call that waits at a full endpoint keeps its
+//!   place in that endpoint's own line, and leaves it only for an endpoint that has room.
+//! * **Health**: three failures in a row eject, a [`Suspicion`] that is confirmed at once. An ejected
+//!   endpoint is probed by a task of the balancer's, one probe at a time, with the request of a call
+//!   that could use it; callers never wait for a probe while another endpoint can serve. With all
+//!   ejected each has its own prober: one after the other, a silent endpoint would hide a living one.
+//! * **Set**: additions are used at once, a failed or ended discovery changes nothing. After a removal
+//!   checkouts may finish, calls that wait go elsewhere, and the prober ends. An endpoint that went
+//!   while it failed comes back as it went.
 
 mod call;
 mod choose;

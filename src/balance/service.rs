@@ -110,7 +110,7 @@ impl<S> Drop for Shared<S> {
 /// place in the queue go back at once. What the endpoint's own future does on drop is its own
 /// promise.
 pub struct Balance<S> {
-    shared: Arc<Shared<S>>,
+    pub(super) shared: Arc<Shared<S>>,
 }
 
 impl<S> Clone for Balance<S> {

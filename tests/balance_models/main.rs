@@ -15,7 +15,7 @@ mod balance;
 use balance::guard::{Guard, InLine, Wishes};
 use balance::health::HealthConfig;
 use balance::line::{News, Seat};
-use balance::sync::{Arc, AtomicUsize, Mutex, Ordering};
+use balance::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use balance::vitals::{Bell, Vitals};
 use shuttle::future::block_on;
 use shuttle::thread;
@@ -32,9 +32,11 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 }
 
 fn endpoint(bell: &Arc<Bell>, name: &str) -> Arc<Vitals> {
-    let mut config = HealthConfig::default();
     // A probe is due at once.
-    config.base = Duration::ZERO;
+    let config = HealthConfig {
+        base: Duration::ZERO,
+        ..HealthConfig::default()
+    };
     Arc::new(Vitals::new(name.to_owned(), config, None, Arc::clone(bell)))
 }
 
@@ -48,19 +50,23 @@ impl Room {
         Self(Arc::new(Mutex::new(places)))
     }
 
+    fn places(&self) -> MutexGuard<'_, usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_there(&self) -> bool {
-        *self.0.lock().unwrap() > 0
+        *self.places() > 0
     }
 
     fn take(&self) -> bool {
-        let mut places = self.0.lock().unwrap();
+        let mut places = self.places();
         let taken = *places > 0;
         *places -= usize::from(taken);
         taken
     }
 
     fn give(&self) {
-        *self.0.lock().unwrap() += 1;
+        *self.places() += 1;
     }
 }
 
@@ -176,21 +182,29 @@ fn room_that_an_endpoints_own_line_does_not_need_reaches_a_call_outside_it() {
         let bell = Arc::new(Bell::new());
         let (vitals, room) = (endpoint(&bell, "a"), Room::new(0));
         let held = Guard::new(&vitals);
-        // In the endpoint's own line, and gives up.
+        let other = Guard::new(&vitals);
+        // In the endpoint's own line, which takes one of the two places.
         let lined = (InLine::new(&vitals), Guard::new(&vitals));
         let outside = Waiter::join(&vitals, &room);
         let outside = thread::spawn(move || {
             let (room, guard) = block_on(outside.served());
             give_back(&room, guard);
         });
-        let gives_up = thread::spawn(move || {
-            let (line, guard) = lined;
-            drop(line);
-            drop(guard);
-        });
+        let served = {
+            let room = room.clone();
+            thread::spawn(move || {
+                let (line, guard) = lined;
+                while !room.take() {
+                    thread::yield_now();
+                }
+                drop(line);
+                guard
+            })
+        };
         give_back(&room, held);
-        gives_up.join().unwrap();
+        give_back(&room, other);
         outside.join().unwrap();
+        drop(served.join().unwrap());
         assert_eq!(vitals.counts.in_flight(), 0);
     });
 }
@@ -256,8 +270,10 @@ fn probe_token_one_at_a_time_and_back_when_it_is_dropped() {
         for prober in probers {
             prober.join().unwrap();
         }
-        let token = vitals.begin_probe();
-        token.ok().expect("the token is back").succeeded();
+        let Ok(token) = vitals.begin_probe() else {
+            panic!("the token is lost");
+        };
+        token.succeeded();
         assert!(!vitals.is_out());
     });
 }
@@ -282,7 +298,8 @@ fn a_call_that_comes_while_a_prober_ends_starts_the_next_one() {
                             return Poll::Pending;
                         }
                         if let Some(claim) = vitals.claim_prober() {
-                            return Poll::Ready(drop(claim));
+                            drop(claim);
+                            return Poll::Ready(());
                         }
                     }
                 }));

@@ -138,6 +138,11 @@ fn while_every_server_is_down_requests_wait() {
     // What was in flight at 5 s.
     let errors = ours.errors();
     assert!(errors <= 60, "{errors}");
+    // While they are down, probes go there and no request.
+    let calls = ours.calls_between(ms(5500), secs(7));
+    assert!(calls.iter().all(|&n| n <= 10), "{calls:?}");
+    // The outage, and the longest ejection.
+    assert!(ours.p99() <= 3200.0, "{}", ours.p99());
     // Nobody storms: two connects at once at most, on each server, of each client.
     assert!(ours.connects.iter().all(|&n| n <= 2), "{:?}", ours.connects);
     let blind = table.get(Policy::Reference(Kind::Least)).errors();

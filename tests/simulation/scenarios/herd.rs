@@ -33,11 +33,9 @@ fn a_server_that_is_back_has_its_share_again_within_two_seconds_and_no_herd() {
         &scenario,
         &[
             Policy::Ours,
-            Policy::Reference(Kind::Random),
             Policy::Reference(Kind::RoundRobin),
             Policy::Reference(Kind::Least),
             Policy::Reference(Kind::P2cAccrual),
-            Policy::TowerPending,
             Policy::TowerEwma,
         ],
     );

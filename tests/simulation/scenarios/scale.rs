@@ -21,7 +21,6 @@ fn a_thousand_clients_share_a_hundred_servers() {
         &[
             Policy::Ours,
             Policy::Reference(Kind::Random),
-            Policy::Reference(Kind::RoundRobin),
             Policy::Reference(Kind::P2c),
             Policy::Reference(Kind::PeakEwma),
         ],

@@ -21,13 +21,10 @@ fn equal_servers_get_equal_shares_and_nobody_answers_sooner() {
         length: secs(80),
         ..scenario
     };
-    let table = Table::of(&longer, &[Policy::Ours, Policy::OursPaced]);
+    let off = Table::of(&longer, &[Policy::Ours]).ours().unevenness();
     // 65,000 requests. Were they thrown like dice, 2 % would be 3.6 standard deviations; counts of
     // requests in flight even them out to half of that.
-    for report in &table.reports {
-        let (who, off) = (report.policy.name(), report.unevenness());
-        assert!(off < 0.02, "{who}: off by {off}");
-    }
+    assert!(off < 0.02, "off by {off}");
 }
 
 #[test]
@@ -43,16 +40,19 @@ fn idle_equal_servers_get_equal_shares() {
     let first = table.get(Policy::Reference(Kind::FirstLeast)).shares()[0];
     assert!(first > 0.9, "{first}");
 
-    let longer = Scenario {
-        name: "the same for longer",
-        length: secs(4600),
-        ..idle
-    };
-    let table = Table::of(&longer, &[Policy::Ours, Policy::OursPaced]);
-    // 110,000 requests, thrown like dice: 2 % is 4.7 standard deviations.
-    for report in &table.reports {
-        let (who, off) = (report.policy.name(), report.unevenness());
-        assert!(off < 0.02, "{who}: off by {off}");
+    // 110,000 requests, thrown like dice: 2 % is 4.7 standard deviations. Half as many: 5.
+    for (policy, length, bound) in [
+        (Policy::Ours, secs(4600), 0.02),
+        (Policy::OursPaced, secs(2300), 0.03),
+    ] {
+        let name = "the same for longer";
+        let longer = Scenario {
+            name,
+            length,
+            ..idle.clone()
+        };
+        let off = Table::of(&longer, &[policy]).get(policy).unevenness();
+        assert!(off < bound, "{}: off by {off}", policy.name());
     }
 }
 
@@ -60,7 +60,7 @@ fn idle_equal_servers_get_equal_shares() {
 fn a_simulation_repeats_itself_from_its_seed() {
     let scenario = Scenario {
         name: "",
-        length: secs(2),
+        length: secs(1),
         warm_up: ms(0),
         ..Scenario::default()
     };

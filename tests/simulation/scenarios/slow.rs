@@ -86,7 +86,7 @@ fn a_slow_server_that_recovers_has_its_share_again() {
         ],
         ..Scenario::default()
     };
-    let table = Table::of(&scenario, &[Policy::Ours, Policy::OursPaced]);
+    let table = Table::of(&scenario, &[Policy::OursPaced]);
     let paced = table.get(Policy::OursPaced);
     let slow = paced.shares_between(secs(5), secs(10))[2] * 3.0;
     assert!(slow < 0.6, "{slow}");

@@ -1,0 +1,366 @@
+//! The life of a call, with scripted endpoints.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn idle_endpoints_get_equal_shares() {
+    let world = World::with(&["a", "b"]).await;
+    for _ in 0..10_000 {
+        world.ask().await.unwrap();
+    }
+    // Six standard deviations of a fair coin.
+    assert!(
+        world.calls("a").abs_diff(5_000) < 300,
+        "{}",
+        world.calls("a")
+    );
+    assert_eq!(world.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_checkout_counts_as_load_until_its_guard_is_dropped() {
+    let world = World::with(&["a", "b"]).await;
+    let first = world.balance.clone().oneshot(Ask::default()).await.unwrap();
+    let (busy, guard) = first.into_parts();
+    for _ in 0..50 {
+        assert_ne!(world.ask().await.unwrap(), busy);
+    }
+    assert_eq!(world.in_flight(), 1);
+    drop(guard);
+    assert_eq!(world.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_endpoint_is_never_seen_by_callers_while_another_works() {
+    let world = World::with(&["a", "b"]).await;
+    world.mood("a", Mood::Fails);
+    for _ in 0..1000 {
+        assert_eq!(world.ask().await.unwrap(), "b");
+    }
+    assert!(world.calls("a") < 10, "{} calls", world.calls("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_is_passed_over_until_it_is_cleared_and_out_at_once_when_confirmed() {
+    let world = World::with(&["a", "b"]).await;
+    let (_, guard) = world
+        .balance
+        .clone()
+        .oneshot(only("a"))
+        .await
+        .unwrap()
+        .into_parts();
+    let suspicions = [guard.suspect(), guard.suspect()];
+    drop(guard);
+    for _ in 0..50 {
+        assert_eq!(world.ask().await.unwrap(), "b");
+    }
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Suspect);
+    assert_eq!(world.ask_for(only("a")).await.unwrap(), "a", "nobody else");
+    let [first, second] = suspicions;
+    first.cleared();
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Suspect);
+    drop(second);
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
+
+    let (_, guard) = world.balance.pick(&only("a")).unwrap();
+    let (first, second) = (guard.suspect(), guard.suspect());
+    first.confirmed("no answer within 1s");
+    let state = world.balance.endpoints()[0].state.clone();
+    assert!(matches!(state, EndpointState::Ejected(_)), "{state:?}");
+    let cause = world.balance.endpoints()[0].last_cause.clone();
+    assert_eq!(cause.as_deref(), Some("no answer within 1s"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.ask().await.unwrap();
+    world.settle().await;
+    second.confirmed("the same event, told late");
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovered_endpoint_is_used_again_after_one_probe() {
+    let world = World::with(&["a", "b"]).await;
+    world.mood("a", Mood::Fails);
+    for _ in 0..100 {
+        world.ask().await.unwrap();
+    }
+    world.mood("a", Mood::Works);
+    let before = world.calls("a");
+    assert_eq!(
+        world.ask().await.unwrap(),
+        "b",
+        "nobody waits for the probe"
+    );
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.settle().await;
+    assert_eq!(
+        world.calls("a"),
+        before + 1,
+        "one probe, which needs no call"
+    );
+    for _ in 0..100 {
+        world.ask().await.unwrap();
+    }
+    assert!(world.calls("a") > before + 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_all_ejected_one_probe_at_a_time_runs_and_everyone_is_served_on_recovery() {
+    let world = Arc::new(World::with(&["a"]).await);
+    world.mood("a", Mood::Fails);
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.ask().await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Each caller tried at most once before the ejection; afterwards only probes did.
+    assert!(world.calls("a") < 50 + 40, "{} calls", world.calls("a"));
+    world.mood("a", Mood::Works);
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap(), "a");
+    }
+    assert_eq!(world.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_probe_ends_and_a_later_one_finds_the_endpoint_again() {
+    let world = World::with(&["a", "b"]).await;
+    world.mood("a", Mood::Fails);
+    for _ in 0..100 {
+        world.ask().await.unwrap();
+    }
+    world.mood("a", Mood::Hangs);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.ask().await.unwrap();
+    world.settle().await;
+    world.mood("a", Mood::Works);
+    // The hanging probe takes checkout_timeout; then its backoff, then a new one.
+    for _ in 0..20 {
+        tokio::time::advance(Duration::from_millis(500)).await;
+        world.ask().await.unwrap();
+        world.settle().await;
+    }
+    let before = world.calls("a");
+    for _ in 0..100 {
+        world.ask().await.unwrap();
+    }
+    assert!(world.calls("a") > before + 20);
+    assert_eq!(world.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_set_fails_at_the_deadline_and_says_so() {
+    let world = World::with(&[]).await;
+    let started = Instant::now();
+    let error = world.ask().await.unwrap_err();
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
+    assert!(
+        error.to_string().contains("no endpoint is known"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_requests_own_deadline_wins_and_the_error_names_endpoint_state_and_cause() {
+    let world = World::with(&["a"]).await;
+    world.mood("a", Mood::Fails);
+    let ask = Ask {
+        within: Some(Duration::from_millis(700)),
+        started: Some(Instant::now()),
+        ..only("a")
+    };
+    let started = Instant::now();
+    let error = world.ask_for(ask).await.unwrap_err();
+    assert_eq!(started.elapsed(), Duration::from_millis(700));
+    let text = error.to_string();
+    assert!(
+        text.contains("a: ") && text.contains("last failure: Fails"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_endpoint_costs_its_caller_the_deadline_and_no_more() {
+    let world = World::with(&["a"]).await;
+    world.mood("a", Mood::Hangs);
+    let started = Instant::now();
+    assert!(world.ask().await.is_err());
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
+    assert_eq!(world.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_calls_are_served_as_soon_as_an_endpoint_appears() {
+    let mut world = World::with(&[]).await;
+    let waiting = tokio::spawn(world.balance.clone().oneshot(Ask::default()));
+    world.settle().await;
+    world.insert("a");
+    let started = Instant::now();
+    assert_eq!(waiting.await.unwrap().unwrap().into_parts().0, "a");
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_waiter_too_many_is_turned_away_at_once() {
+    let config = BalanceConfig {
+        max_waiters: 2,
+        ..BalanceConfig::default()
+    };
+    let world = World::new(config);
+    let waiting: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(world.balance.clone().oneshot(Ask::default())))
+        .collect();
+    world.settle().await;
+    let started = Instant::now();
+    let error = world.ask().await.unwrap_err();
+    assert!(
+        matches!(error, BalanceError::QueueFull { waiting: 2 }),
+        "{error}"
+    );
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    // A place that is given up is free again.
+    waiting[0].abort();
+    world.settle().await;
+    let next = tokio::spawn(world.balance.clone().oneshot(Ask::default()));
+    world.settle().await;
+    assert!(!next.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reserve_serves_when_the_others_are_out_and_not_before() {
+    let world = World::with(&["a", "z"]).await;
+    for _ in 0..100 {
+        assert_eq!(world.ask().await.unwrap(), "a");
+    }
+    world.mood("a", Mood::Fails);
+    assert_eq!(world.ask().await.unwrap(), "z");
+    world.remove("a");
+    world.settle().await;
+    assert_eq!(world.ask().await.unwrap(), "z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fatal_error_reaches_the_caller_at_once() {
+    let world = World::with(&["a", "b"]).await;
+    world.mood("a", Mood::Fatal);
+    world.mood("b", Mood::Fatal);
+    let error = world.ask().await.unwrap_err();
+    assert!(matches!(error, BalanceError::Endpoint(_)), "{error}");
+    assert_eq!(world.calls("a") + world.calls("b"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unfit_endpoint_is_asked_again_without_being_ejected() {
+    let world = Arc::new(World::with(&["a"]).await);
+    world.mood("a", Mood::Unfit);
+    let caller = {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.ask().await })
+    };
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    let reports = world.balance.endpoints();
+    assert_eq!(reports[0].state, EndpointState::Ready);
+    assert_eq!(reports[0].last_cause.as_deref(), Some("Unfit"));
+    assert_eq!(world.calls("a"), 11, "every 100 ms");
+    world.mood("a", Mood::Works);
+    assert_eq!(caller.await.unwrap().unwrap(), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overloaded_endpoint_is_left_alone_at_once() {
+    let world = World::with(&["a", "b"]).await;
+    world.mood("a", Mood::Overloaded);
+    let mut rounds = 0;
+    while world.calls("a") == 0 {
+        world.ask().await.unwrap();
+        rounds += 1;
+        assert!(rounds < 1000);
+    }
+    for _ in 0..100 {
+        assert_eq!(world.ask().await.unwrap(), "b");
+    }
+    assert_eq!(world.calls("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_or_the_end_of_discovery_leaves_the_set_as_it_is() {
+    let mut world = World::with(&["a"]).await;
+    world.changes.send(Err("SERVFAIL".to_owned())).unwrap();
+    world.insert("b");
+    world.settle().await;
+    assert_eq!(world.balance.endpoints().len(), 2);
+    let (closed, _) = mpsc::unbounded_channel();
+    world.changes = closed;
+    world.settle().await;
+    assert!(world.ask().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_ends_waiting_and_new_calls() {
+    let world = World::with(&[]).await;
+    let waiting = tokio::spawn(world.balance.clone().oneshot(Ask::default()));
+    world.settle().await;
+    world.balance.close();
+    assert!(matches!(waiting.await.unwrap(), Err(BalanceError::Closed)));
+    assert!(matches!(world.ask().await, Err(BalanceError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_is_told_without_data() {
+    let world = World::with(&["a", "b"]).await;
+    let told = Arc::new(AtomicUsize::new(0));
+    let hook = Arc::clone(&told);
+    world.balance.on_trouble(move || {
+        hook.fetch_add(1, Ordering::SeqCst);
+    });
+    world.ask().await.unwrap();
+    assert_eq!(told.load(Ordering::SeqCst), 0);
+    world.mood("a", Mood::Fails);
+    world.mood("b", Mood::Fails);
+    let _ = world.ask().await;
+    assert!(told.load(Ordering::SeqCst) > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_dropped_at_any_poll_leaves_nothing_in_flight() {
+    let world = World::with(&["a", "b"]).await;
+    for mood in [Mood::Works, Mood::Hangs, Mood::Fails, Mood::Unfit] {
+        for polls in 0..6 {
+            world.mood("a", mood);
+            world.mood("b", mood);
+            let mut call = Box::pin(world.balance.clone().oneshot(Ask::default()));
+            for _ in 0..polls {
+                if futures_util::poll!(&mut call).is_ready() {
+                    break;
+                }
+                tokio::time::advance(Duration::from_millis(40)).await;
+            }
+            drop(call);
+            world.mood("a", Mood::Works);
+            world.mood("b", Mood::Works);
+            tokio::time::advance(Duration::from_secs(6)).await;
+            world.settle().await;
+            assert_eq!(world.in_flight(), 0, "{mood:?} dropped after {polls} polls");
+            world.ask().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_driver_ends_with_the_last_clone() {
+    let world = World::with(&["a"]).await;
+    let alive = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    assert_eq!(alive, 1);
+    let World {
+        balance, changes, ..
+    } = world;
+    drop(balance);
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(changes.is_closed(), "the source is dropped with its task");
+}

@@ -1,0 +1,363 @@
+//! The ten hard problems of balancing a pool of connections, one test for each at least.
+
+use super::waiting::{Pools, settle};
+use super::*;
+use tower::load::Load;
+
+#[tokio::test(start_paused = true)]
+async fn problem_1_removal_races_a_checkout() {
+    let mut world = World::with(&["a"]).await;
+    let (_, held) = world.balance.pick(&Ask::default()).unwrap();
+    world.mood("a", Mood::Hangs);
+    let waits = tokio::spawn(world.balance.clone().oneshot(Ask::default()));
+    world.settle().await;
+    world.remove("a");
+    world.settle().await;
+    assert!(!waits.is_finished(), "it may still be served where it is");
+    world.insert("b");
+    let moved = waits.await.unwrap().unwrap().into_parts().0;
+    assert_eq!(moved, "b", "whoever waits picks again");
+    // What is checked out may finish, and reports to nobody's harm.
+    held.failed("broke after the removal");
+    drop(held);
+    assert_eq!(world.balance.load(), 0);
+    assert_eq!(world.balance.endpoints()[0].last_cause, None);
+    let tasks = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    assert_eq!(tasks, 1, "only the driver is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn problem_2_cancellation_of_a_probe_gives_its_token_back() {
+    let mut world = World::with(&["a", "b"]).await;
+    world.mood("a", Mood::Fails);
+    for _ in 0..100 {
+        world.ask().await.unwrap();
+    }
+    world.mood("a", Mood::Hangs);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Probing);
+    let before = Arc::clone(&world.balance.shared.snapshot.load().endpoints[0].vitals);
+    // The probe goes with its endpoint.
+    world.remove("a");
+    world.settle().await;
+    assert!(before.is_out());
+    assert!(before.begin_probe().is_ok(), "the token is back");
+    let tasks = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    assert_eq!(tasks, 1);
+    world.insert("c");
+    world.settle().await;
+    assert_eq!(world.balance.load(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn problem_3_no_order_of_ends_leaks_or_underflows_the_count() {
+    let world = World::with(&["a", "b", "c"]).await;
+    let mut guards = Vec::new();
+    for round in 0..2_000_u32 {
+        let mood = [
+            Mood::Works,
+            Mood::Fails,
+            Mood::Unfit,
+            Mood::Overloaded,
+            Mood::Hangs,
+        ][rand::random_range(0..5)];
+        world.mood(["a", "b", "c"][rand::random_range(0..3)], mood);
+        let call = world.balance.clone().oneshot(Ask::default());
+        let limit = Duration::from_millis(rand::random_range(0..30));
+        if let Ok(Ok(served)) = tokio::time::timeout(limit, call).await {
+            guards.push(served.into_parts().1);
+        }
+        if round % 3 == 0 && !guards.is_empty() {
+            drop(guards.swap_remove(rand::random_range(0..guards.len())));
+        }
+        // Probes count while they run, and only they may be on top.
+        assert!(world.in_flight() <= guards.len() + 3);
+        assert!(world.in_flight() >= guards.len());
+    }
+    drop(guards);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.balance.load(), 0);
+}
+
+/// Connects take 5 ms, and two may be made at once; afterwards one is full.
+#[derive(Clone)]
+struct Door {
+    open: Arc<std::sync::atomic::AtomicBool>,
+    connecting: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+#[derive(Clone)]
+struct Enter;
+
+impl Eligible<Door> for Enter {
+    fn eligible(&self, door: &Door) -> Eligibility {
+        match door.connecting.load(Ordering::SeqCst) {
+            0 | 1 => Eligibility::Yes,
+            _ => Eligibility::Full,
+        }
+    }
+}
+
+impl Service<Enter> for Door {
+    type Response = ();
+    type Error = Refusal;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Enter) -> Self::Future {
+        let door = self.clone();
+        let now = door.connecting.fetch_add(1, Ordering::SeqCst) + 1;
+        door.most.fetch_max(now, Ordering::SeqCst);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            door.connecting.fetch_sub(1, Ordering::SeqCst);
+            match door.open.load(Ordering::SeqCst) {
+                true => Ok(()),
+                false => Err(Refusal { mood: Mood::Fails }),
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn problem_4_a_recovered_endpoint_is_not_stormed() {
+    let door = |open: bool| Door {
+        open: Arc::new(open.into()),
+        connecting: Arc::default(),
+        most: Arc::default(),
+    };
+    let (back, other) = (door(false), door(true));
+    let set = [("a", back.clone()), ("b", other.clone())];
+    let inserts = set.map(|(key, door)| Ok::<_, Infallible>(Change::Insert(key, door)));
+    let balance = Balance::new(
+        futures_util::stream::iter(inserts),
+        BalanceConfig::default(),
+        &tokio::runtime::Handle::current(),
+    );
+    settle().await;
+    for _ in 0..20 {
+        balance.clone().oneshot(Enter).await.unwrap();
+    }
+    assert!(matches!(
+        balance.endpoints()[0].state,
+        EndpointState::Ejected(_)
+    ));
+    back.most.store(0, Ordering::SeqCst);
+    // While it is down: one probe at a time, however many call.
+    for _ in 0..200 {
+        let calls: Vec<_> = (0..2)
+            .map(|_| tokio::spawn(balance.clone().oneshot(Enter)))
+            .collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(back.most.load(Ordering::SeqCst), 1);
+    // When it is back, and idle, everybody would go there.
+    back.open.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    balance.clone().oneshot(Enter).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(balance.endpoints()[0].state, EndpointState::Ready);
+    let calls: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(balance.clone().oneshot(Enter)))
+        .collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(
+        back.most.load(Ordering::SeqCst),
+        2,
+        "the others go elsewhere"
+    );
+}
+
+async fn eject(world: &World, name: &str) {
+    world.mood(name, Mood::Fails);
+    while world.balance.endpoints()[0].state == EndpointState::Ready {
+        world.ask().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn problem_5_stale_or_flapping_dns_resurrects_nobody_without_a_probe() {
+    let mut world = World::with(&["a", "b"]).await;
+    eject(&world, "a").await;
+    let old = world.balance.endpoints()[0].last_cause.clone();
+    // Flaps out and in again; the address is still dead.
+    world.remove("a");
+    world.settle().await;
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    world.insert("a");
+    world.mood("a", Mood::Fails);
+    world.settle().await;
+    assert_eq!(
+        world.balance.endpoints()[0].state,
+        EndpointState::Probing,
+        "due"
+    );
+    assert_eq!(world.balance.endpoints()[0].last_cause, old);
+    for _ in 0..100 {
+        assert_eq!(world.ask().await.unwrap(), "b");
+    }
+    world.settle().await;
+    assert_eq!(world.calls("a"), 1, "the probe, and nobody's call");
+    world.mood("a", Mood::Works);
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.ask().await.unwrap();
+    }
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
+
+    // Forgotten after a minute; and what was well is used at once.
+    eject(&world, "a").await;
+    world.remove("a");
+    world.remove("b");
+    world.settle().await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    world.insert("a");
+    world.insert("b");
+    world.settle().await;
+    for report in world.balance.endpoints() {
+        assert_eq!(report.state, EndpointState::Ready);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn problem_6_what_broke_of_an_old_incarnation_does_not_hurt_the_new_one() {
+    let mut world = World::with(&["a"]).await;
+    let guards: Vec<_> = (0..5)
+        .map(|_| world.balance.pick(&Ask::default()).unwrap().1)
+        .collect();
+    let suspicion = guards[0].suspect();
+    // Another server under the same key.
+    world.insert("a");
+    world.settle().await;
+    for guard in &guards {
+        guard.failed("reset by peer");
+    }
+    guards[0].condemn("dead");
+    suspicion.confirmed("silent");
+    let report = &world.balance.endpoints()[0];
+    assert_eq!(
+        (&report.state, report.in_flight),
+        (&EndpointState::Ready, 0)
+    );
+    assert_eq!(world.ask().await.unwrap(), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn problem_7_everything_ejected_waits_for_one_probe_and_names_every_endpoint() {
+    let world = Arc::new(World::with(&["a", "b"]).await);
+    world.mood("a", Mood::Fails);
+    world.mood("b", Mood::Fails);
+    let error = world.ask().await.unwrap_err().to_string();
+    for name in ["a: ", "b: "] {
+        assert!(error.contains(name), "{error}");
+    }
+    assert!(error.contains("last failure: Fails"), "{error}");
+    let before = world.calls("a") + world.calls("b");
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.ask().await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let probes = world.calls("a") + world.calls("b") - before;
+    // Half a second on average, for each of the two.
+    assert!((4..60).contains(&probes), "{probes} probes");
+    world.mood("a", Mood::Works);
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap(), "a");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn problem_8_a_deadline_in_the_past_and_equal_stamps_do_no_harm() {
+    let world = World::with(&["a"]).await;
+    let late = Ask {
+        within: Some(Duration::ZERO),
+        started: Some(Instant::now()),
+        ..Ask::default()
+    };
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(
+        world.ask_for(late.clone()).await.unwrap(),
+        "a",
+        "what is there at once is not refused"
+    );
+    world.mood("a", Mood::Hangs);
+    let started = Instant::now();
+    let error = world.ask_for(late).await.unwrap_err();
+    assert!(matches!(error, BalanceError::Timeout { .. }), "{error}");
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    // All in one instant: ejected, due, probed and back.
+    let (_, guard) = world.balance.pick(&Ask::default()).unwrap();
+    guard.condemn("dead");
+    guard.condemn("dead");
+    guard.failed("dead");
+    let now = Instant::now();
+    let report = guard.vitals().report(now + Duration::from_secs(5));
+    assert_eq!(report.state, EndpointState::Probing, "due");
+    let _ = guard.vitals().report(now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn problem_9_idle_endpoints_get_equal_shares_by_chi_square() {
+    for (count, limit) in [(2, 15.2), (5, 23.6), (8, 29.9), (9, 31.9)] {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let world = World::with(&names[..count]).await;
+        let rounds = 2_000 * count;
+        for _ in 0..rounds {
+            world.ask().await.unwrap();
+        }
+        let chi: f64 = names[..count]
+            .iter()
+            .map(|name| (world.calls(name) as f64 - 2_000.0).powi(2) / 2_000.0)
+            .sum();
+        // 99.99 % of fair draws are below.
+        assert!(chi < limit, "{count} endpoints: chi-square {chi}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn problem_10_neither_probation_nor_a_waiter_starves() {
+    let world = World::with(&["a", "b"]).await;
+    eject(&world, "a").await;
+    world.ask().await.unwrap();
+    world.mood("a", Mood::Works);
+    // Nobody calls, and it is probed all the same.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
+
+    // One who waits is served although others come all the time and take what they find.
+    let pools = Pools::with(&[("a", 1), ("b", 1)]).await;
+    let (a, b) = (pools.hold("a").await, pools.hold("b").await);
+    let mut waiter = pools.waiter(Some("a"));
+    assert!(waiter.poll().is_none());
+    let (mut a, mut b) = (Some(a), Some(b));
+    for _ in 0..10 {
+        for held in [&mut a, &mut b] {
+            let (permit, guard) = held.take().unwrap();
+            drop(permit);
+            drop(guard);
+            let mut newcomer = pools.waiter(None);
+            *held = newcomer.poll();
+            if held.is_none() {
+                // The place went to the one who waits, though it was not polled yet.
+                assert!(waiter.poll().is_some());
+                return;
+            }
+        }
+    }
+    panic!("the waiter was passed over");
+}
