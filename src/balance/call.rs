@@ -107,7 +107,7 @@ where
                             Ok(response) => {
                                 *this.slow = None;
                                 let guard = held.guard;
-                                guard.succeeded();
+                                guard.served();
                                 return Poll::Ready(Ok(Balanced { response, guard }));
                             }
                             Err(error) => {

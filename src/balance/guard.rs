@@ -3,7 +3,7 @@
 //! Owns the only thing that may change an endpoint's count, [`Guard`], and [`Suspicion`]. It must
 //! never judge: verdicts are the health's.
 
-use super::sync::Arc;
+use super::sync::{Arc, AtomicBool, Ordering};
 use super::vitals::Vitals;
 use std::fmt;
 
@@ -14,12 +14,17 @@ use std::fmt;
 /// Drop it last: when the count goes down, the first waiting call that could use the endpoint looks
 /// whether there is room, so what the checkout held has to be free by then.
 ///
+/// Dropped after the call was served, and without a report, it counts as a success: that a
+/// connection was to be had says little of an endpoint that breaks each at its first use.
+///
 /// A report counts only if the endpoint was not ejected since the guard was made: what began before
 /// says nothing about the time after. So many connections that one event cuts eject once.
 #[must_use = "the checkout counts as over when the guard is dropped"]
 pub struct Guard {
     vitals: Arc<Vitals>,
     term: u64,
+    /// The call was served, and nothing bad was reported since.
+    sound: AtomicBool,
 }
 
 impl Guard {
@@ -29,6 +34,7 @@ impl Guard {
         Self {
             term: vitals.term(),
             vitals: Arc::clone(vitals),
+            sound: AtomicBool::new(false),
         }
     }
 
@@ -36,18 +42,20 @@ impl Guard {
         &self.vitals
     }
 
-    pub(crate) fn succeeded(&self) {
-        self.vitals.succeeded(self.term);
+    pub(crate) fn served(&self) {
+        self.sound.store(true, Ordering::Relaxed);
     }
 
     /// Reports that what was checked out broke. Call it once per event, not once per connection
     /// that the event cut.
     pub fn failed(&self, cause: impl fmt::Display) {
+        self.sound.store(false, Ordering::Relaxed);
         self.vitals.failed(self.term, cause.to_string());
     }
 
     /// Takes the endpoint out at once: it is proven dead.
     pub fn condemn(&self, cause: impl fmt::Display) {
+        self.sound.store(false, Ordering::Relaxed);
         self.vitals.condemn(self.term, cause.to_string());
     }
 
@@ -56,6 +64,7 @@ impl Guard {
     /// ready is to be had, and calls that wait for it go elsewhere if they can. The guard may be
     /// dropped before the token.
     pub fn suspect(&self) -> Suspicion {
+        self.sound.store(false, Ordering::Relaxed);
         Suspicion {
             vitals: Arc::clone(&self.vitals),
             term: self.vitals.suspect(),
@@ -74,6 +83,9 @@ impl fmt::Debug for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if self.sound.load(Ordering::Relaxed) {
+            self.vitals.succeeded(self.term);
+        }
         if self.vitals.counts.leave() {
             self.vitals.bell.line.room(&self.vitals);
         }

@@ -59,6 +59,8 @@ pub struct HealthConfig {
     /// within this time keeps its health: a stale answer of discovery does not resurrect it
     /// without a probe. Default 60 s.
     pub memory: Duration,
+    /// As `cap`, for an endpoint that passes its probes and then fails in use. Default 30 s.
+    pub relapse_cap: Duration,
 }
 
 impl Default for HealthConfig {
@@ -68,6 +70,7 @@ impl Default for HealthConfig {
             base: Duration::from_millis(100),
             cap: Duration::from_secs(1),
             memory: Duration::from_secs(60),
+            relapse_cap: Duration::from_secs(30),
         }
     }
 }
@@ -103,6 +106,8 @@ pub(crate) struct Health {
     failures: u32,
     /// Ejections since the last success: the exponent of the backoff.
     ejections: u32,
+    /// Probes that succeeded since the last success in use.
+    relapses: u32,
     /// Numbers probes, so that a verdict that arrives late cannot end a later probe.
     epoch: u64,
     /// Suspicions that stand. Only a closed endpoint has any.
@@ -119,6 +124,7 @@ impl Health {
             state: State::Closed,
             failures: 0,
             ejections: 0,
+            relapses: 0,
             epoch: 0,
             suspicions: 0,
             term: 0,
@@ -165,6 +171,7 @@ impl Health {
         if self.state == State::Closed && term == self.term {
             self.failures = 0;
             self.ejections = 0;
+            self.relapses = 0;
         }
     }
 
@@ -248,8 +255,10 @@ impl Health {
             Probe::Succeeded => {
                 self.state = State::Closed;
                 self.term += 1;
-                self.failures = 0;
-                self.ejections = 0;
+                // The next failure ejects again, for longer, until a checkout has ended well: that
+                // an endpoint lets a probe in does not mean that it serves.
+                self.failures = self.config.threshold.saturating_sub(1);
+                self.relapses = self.relapses.saturating_add(1);
             }
             Probe::Failed => self.eject(now, jitter),
             Probe::Inconclusive(pause) => {
@@ -263,7 +272,13 @@ impl Health {
     /// Full jitter, also at the cap: `uniform(0, min(cap, base * 2^n))`.
     fn eject(&mut self, now: Instant, jitter: f64) {
         let factor = 2u32.saturating_pow(self.ejections.min(16));
-        let longest = self.config.base.saturating_mul(factor).min(self.config.cap);
+        // Probing who lets probes in and then fails costs a call each time.
+        let cap = if self.relapses > 0 {
+            self.config.relapse_cap
+        } else {
+            self.config.cap
+        };
+        let longest = self.config.base.saturating_mul(factor).min(cap);
         self.ejections = self.ejections.saturating_add(1);
         self.suspicions = 0;
         self.term += 1;

@@ -201,7 +201,8 @@ proptest! {
                 }
             }
         }
-        let later = now + HealthConfig::default().cap;
+        let config = HealthConfig::default();
+            let later = now + config.cap.max(config.relapse_cap);
         prop_assert!(matches!(
             health.availability(later),
             Availability::Ready | Availability::ProbeDue

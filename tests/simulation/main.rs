@@ -1,0 +1,19 @@
+//! A simulation of many clients and servers: whom each policy sends, and what it costs.
+//!
+//! ```text
+//! cargo test --test simulation -- --nocapture
+//! ```
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, but does not see that helpers are test code"
+)]
+
+mod client;
+mod pace;
+mod pool;
+mod reference;
+mod rng;
+mod scenarios;
+mod server;
+mod table;
+mod world;

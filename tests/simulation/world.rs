@@ -1,0 +1,279 @@
+//! A scenario, and its run under one policy.
+//!
+//! Owns the arrivals, the script of what goes wrong, and the report. Everything is drawn from the
+//! scenario's seed before a policy sees it; what is not seeded is the balancer's own choice among
+//! ties, which comes from the thread's generator. So figures of the reference policies repeat
+//! exactly, and assertions on ours leave room for chance.
+
+use crate::client::{Client, Outcome, Policy};
+use crate::pace::Paces;
+use crate::pool::{Ask, Pool};
+use crate::rng::Rng;
+use crate::server::{Counts, Machine, Mode, STEP, Server};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+pub(crate) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(crate) fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// What happens to a server, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Event {
+    pub(crate) at: Duration,
+    pub(crate) server: usize,
+    pub(crate) mode: Mode,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) clients: usize,
+    /// One entry per server: how many times slower than the others.
+    pub(crate) slowness: Vec<f64>,
+    pub(crate) machine: Machine,
+    /// Connections of one client to one server.
+    pub(crate) slots: usize,
+    /// Requests per second of all clients; arrivals are Poisson.
+    pub(crate) rate: f64,
+    /// How long requests arrive.
+    pub(crate) length: Duration,
+    /// Requests before this are not counted: connections are made.
+    pub(crate) warm_up: Duration,
+    /// Mean core time of a query, exponential.
+    pub(crate) work: Duration,
+    /// One request in this many is held for so long.
+    pub(crate) hold: Option<(u64, Duration)>,
+    /// One query in this many takes so much core time.
+    pub(crate) long: Option<(u64, Duration)>,
+    pub(crate) query_timeout: Duration,
+    pub(crate) script: Vec<Event>,
+    pub(crate) seed: u64,
+}
+
+impl Default for Scenario {
+    /// Ten clients, three servers, 70 % busy.
+    fn default() -> Self {
+        Self {
+            name: "",
+            clients: 10,
+            slowness: vec![1.0; 3],
+            machine: Machine {
+                cores: 4,
+                connect: ms(5),
+                max_connections: 10_000,
+            },
+            slots: 10,
+            rate: 840.0,
+            length: secs(14),
+            warm_up: secs(2),
+            work: ms(10),
+            hold: None,
+            long: None,
+            query_timeout: secs(30),
+            script: Vec::new(),
+            seed: 0x0005_eed0,
+        }
+    }
+}
+
+/// What one run showed.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) policy: Policy,
+    /// Of the requests after the warm-up.
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) servers: Vec<Counts>,
+    /// Per server, since the last event of its script (or the start), the most of any client:
+    /// callers without a connection, and connects at once.
+    pub(crate) herd: Vec<usize>,
+    pub(crate) connects: Vec<usize>,
+    warm_up: Duration,
+    length: Duration,
+}
+
+impl Scenario {
+    pub(crate) fn run(&self, policy: Policy) -> Report {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(self.simulate(policy))
+    }
+
+    async fn simulate(&self, policy: Policy) -> Report {
+        let mut rng = Rng::new(self.seed);
+        let began = Instant::now();
+        let server = |&slowness: &f64| Arc::new(Server::new(self.machine, slowness));
+        let servers: Vec<Arc<Server>> = self.slowness.iter().map(server).collect();
+        let mut seeds = Rng::new(rng.next());
+        let clients: Vec<Arc<Client>> = (0..self.clients)
+            .map(|_| {
+                let paces = (policy == Policy::OursPaced).then(|| Paces::new(servers.len()));
+                let pools = servers.iter().enumerate().map(|(index, server)| {
+                    let paces = paces.as_ref().map(|paces| (Arc::clone(paces), index));
+                    Pool::new(Arc::clone(server), self.slots, paces)
+                });
+                let rng = Rng::new(seeds.next());
+                let client = Client::new(policy, pools.collect(), self.query_timeout, rng);
+                Arc::new(client)
+            })
+            .collect();
+        // The balancers' drivers run once: the sets are published.
+        tokio::task::yield_now().await;
+
+        let script = tokio::spawn(play(self.script.clone(), servers.clone(), clients.clone()));
+        let outcomes = self.send(&mut rng, &clients, began).await;
+        script.abort();
+
+        let most = |of: fn(&Pool) -> usize| -> Vec<usize> {
+            let of_server = |server: usize| clients.iter().map(move |c| of(&c.pools[server])).max();
+            let of_servers = (0..servers.len()).map(of_server);
+            of_servers.map(Option::unwrap_or_default).collect()
+        };
+        Report {
+            policy,
+            outcomes,
+            servers: servers.iter().map(|server| server.counts()).collect(),
+            herd: most(Pool::most_without),
+            connects: most(Pool::most_connecting),
+            warm_up: self.warm_up,
+            length: self.length,
+        }
+    }
+
+    /// Sends every request, and returns when all of them have ended.
+    async fn send(&self, rng: &mut Rng, clients: &[Arc<Client>], began: Instant) -> Vec<Outcome> {
+        let outcomes = Arc::new(Mutex::new(Vec::new()));
+        let (running, mut all_ended) = mpsc::channel::<()>(1);
+        let mut at = 0.0;
+        for number in 1u64.. {
+            at += rng.exponential(1.0 / self.rate);
+            let due = Duration::from_secs_f64(at);
+            if due >= self.length {
+                break;
+            }
+            sleep_until(began + due).await;
+            let client = Arc::clone(&clients[rng.below(clients.len())]);
+            let mut work = self.work.mul_f64(rng.exponential(1.0));
+            if let Some((_, long)) = self.long.filter(|(every, _)| number % every == 0) {
+                work = long;
+            }
+            let held = self.hold.filter(|(every, _)| number % every == 0);
+            let hold = held.map_or(Duration::ZERO, |(_, hold)| hold);
+            let (outcomes, running) = (Arc::clone(&outcomes), running.clone());
+            let counts = due >= self.warm_up;
+            tokio::spawn(async move {
+                let task = tokio::task::id();
+                let outcome = client.request(Ask { work, hold, task }).await;
+                if counts {
+                    outcomes.lock().unwrap().push(outcome);
+                }
+                drop(running);
+            });
+        }
+        drop(running);
+        all_ended.recv().await;
+        std::mem::take(&mut outcomes.lock().unwrap())
+    }
+}
+
+async fn play(script: Vec<Event>, servers: Vec<Arc<Server>>, clients: Vec<Arc<Client>>) {
+    let began = Instant::now();
+    for event in script {
+        sleep_until(began + event.at).await;
+        servers[event.server].set(event.mode);
+        for client in &clients {
+            client.pools[event.server].forget_herd();
+        }
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    fn answered(&self) -> impl Iterator<Item = &Outcome> {
+        self.outcomes
+            .iter()
+            .filter(|outcome| outcome.fault.is_none())
+    }
+
+    /// Milliseconds, over answered requests that were not held.
+    pub(crate) fn mean(&self) -> f64 {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for outcome in self.answered().filter(|outcome| !outcome.held) {
+            sum += outcome.took.as_secs_f64() * 1e3;
+            count += 1.0;
+        }
+        sum / count
+    }
+
+    /// Milliseconds, over answered requests.
+    pub(crate) fn p99(&self) -> f64 {
+        let mut took: Vec<Duration> = self.answered().map(|outcome| outcome.took).collect();
+        took.sort();
+        let at = took.len() * 99 / 100;
+        took.get(at)
+            .map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+    }
+
+    pub(crate) fn errors(&self) -> usize {
+        self.outcomes.len() - self.answered().count()
+    }
+
+    pub(crate) fn error_share(&self) -> f64 {
+        self.errors() as f64 / self.outcomes.len() as f64
+    }
+
+    /// Errors of requests sent in this window.
+    pub(crate) fn errors_between(&self, from: Duration, to: Duration) -> usize {
+        let failed = self.outcomes.iter().filter(|o| o.fault.is_some());
+        failed.filter(|o| o.sent >= from && o.sent < to).count()
+    }
+
+    /// Checkouts per server for requests in this window.
+    pub(crate) fn calls_between(&self, from: Duration, to: Duration) -> Vec<u64> {
+        let servers = self.servers.iter();
+        servers
+            .map(|counts| within(&counts.calls, from, to))
+            .collect()
+    }
+
+    /// The balancers' own probes of one server in this window.
+    pub(crate) fn probes_between(&self, server: usize, from: Duration, to: Duration) -> u64 {
+        within(&self.servers[server].probes, from, to)
+    }
+
+    /// The share of each server in this window.
+    pub(crate) fn shares_between(&self, from: Duration, to: Duration) -> Vec<f64> {
+        let calls = self.calls_between(from, to);
+        let all: u64 = calls.iter().sum();
+        calls.iter().map(|&n| n as f64 / all as f64).collect()
+    }
+
+    /// The share of each server after the warm-up.
+    pub(crate) fn shares(&self) -> Vec<f64> {
+        self.shares_between(self.warm_up, self.length)
+    }
+
+    /// The largest relative distance of a share from an equal one.
+    pub(crate) fn unevenness(&self) -> f64 {
+        let shares = self.shares();
+        let equal = 1.0 / shares.len() as f64;
+        let off = shares.iter().map(|share| (share / equal - 1.0).abs());
+        off.fold(0.0, f64::max)
+    }
+}
+
+fn within(series: &[u64], from: Duration, to: Duration) -> u64 {
+    let step = |at: Duration| (at.as_millis() / STEP.as_millis()) as usize;
+    let range = step(from).min(series.len())..step(to).min(series.len());
+    series[range].iter().sum()
+}
