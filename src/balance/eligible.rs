@@ -60,7 +60,7 @@ pub enum Class {
     /// while without being counted as failed, the call goes on elsewhere.
     Overloaded,
     /// The endpoint is well but not fit for this request now (its role changed, it is closing):
-    /// no health event; this call asks it again after the given time. A probe that ends so has
+    /// no health event; this call asks it again after the given time, 1 ms at least. A probe that ends so has
     /// learnt nothing: the endpoint stays out, and is probed again after that time.
     Unfit(Duration),
     /// No endpoint would answer otherwise: the caller gets the error at once.

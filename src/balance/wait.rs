@@ -29,6 +29,9 @@ use tower::Service;
 /// The longest pause (full jitter) of a call before it asks an endpoint that failed it twice.
 const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The shortest pause of a call before it asks an endpoint again that was not fit for it.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
+
 /// See the module documentation.
 pub(super) struct Slow<E> {
     started: Instant,
@@ -119,7 +122,8 @@ impl<E: Classify> Slow<E> {
             }
             Class::Unfit(pause) => {
                 vitals.note(error.to_string());
-                Some(Instant::now() + pause)
+                // Never at once again: the call would not let go of its thread.
+                Some(Instant::now() + pause.max(LEAST_PAUSE))
             }
         };
         self.tried
@@ -156,7 +160,7 @@ impl<E: Classify> Slow<E> {
             let due = self.timer.as_mut().poll(cx).is_ready();
             let step = if shared.closed.load(Ordering::Acquire) {
                 Some(Step::Failed(BalanceError::Closed))
-            } else if due && Instant::now() >= self.deadline {
+            } else if (due || self.look) && Instant::now() >= self.deadline {
                 Some(Step::Failed(self.timed_out(shared, request, held)))
             } else if due || self.look {
                 self.look = false;

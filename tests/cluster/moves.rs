@@ -19,8 +19,11 @@ fn has_moved(cluster: &Cluster, address: IpAddr, places: usize) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_waits_for_a_connection_while_the_primary_moves_gets_one_to_the_new_place() {
     let stage = stage(0).await;
-    let config = stage.config().with_max_connections(1);
-    let world = World::with(stage, config).await;
+    // Longer than DNS takes to be asked again.
+    let config = stage
+        .config()
+        .with_checkout_timeout(Duration::from_secs(20));
+    let world = World::with(stage, config.with_max_connections(1)).await;
     let held = world.cluster.primary().conn().await.unwrap();
     let waiting = tokio::spawn(world.cluster.primary().conn());
     eventually("the writer waits at the old place", async || {

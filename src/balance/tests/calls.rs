@@ -364,3 +364,13 @@ async fn the_driver_ends_with_the_last_clone() {
     }
     assert!(changes.is_closed(), "the source is dropped with its task");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_unfit_for_no_time_does_not_keep_the_thread() {
+    let world = World::with(&["a"]).await;
+    world.mood("a", Mood::UnfitForNoTime);
+    let started = Instant::now();
+    assert!(world.ask().await.is_err());
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
+    assert!(world.calls("a") <= 5_001, "{} calls", world.calls("a"));
+}

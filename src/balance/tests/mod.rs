@@ -28,6 +28,7 @@ enum Mood {
     Fails,
     Overloaded,
     Unfit,
+    UnfitForNoTime,
     Fatal,
     Hangs,
 }
@@ -44,6 +45,7 @@ impl Classify for Refusal {
             Mood::Works | Mood::Fails | Mood::Hangs => Class::Failure,
             Mood::Overloaded => Class::Overloaded,
             Mood::Unfit => Class::Unfit(Duration::from_millis(100)),
+            Mood::UnfitForNoTime => Class::Unfit(Duration::ZERO),
             Mood::Fatal => Class::Fatal,
         }
     }
