@@ -59,7 +59,8 @@ pub struct HealthConfig {
     /// within this time keeps its health: a stale answer of discovery does not resurrect it
     /// without a probe. Default 60 s.
     pub memory: Duration,
-    /// As `cap`, for an endpoint that passes its probes and then fails in use. Default 30 s.
+    /// As `cap`, for an endpoint that passes its probes and then fails in use. Default 5 s: each
+    /// time it is let in again costs a call, but it may be the only one that can serve.
     pub relapse_cap: Duration,
 }
 
@@ -70,7 +71,7 @@ impl Default for HealthConfig {
             base: Duration::from_millis(100),
             cap: Duration::from_secs(1),
             memory: Duration::from_secs(60),
-            relapse_cap: Duration::from_secs(30),
+            relapse_cap: Duration::from_secs(5),
         }
     }
 }
