@@ -100,10 +100,10 @@ impl Set {
         }
         let base = repository("tests/kind/manifests/base");
         let options = match kind {
-            Kind::MariaDb => "mariadb.cnf",
-            Kind::MySql => "mysql.cnf",
+            Kind::MariaDb => "mariadb-11/mariadb.cnf",
+            Kind::MySql => "base/mysql.cnf",
         };
-        fs::copy(base.join(options), at("config/server.cnf")).unwrap();
+        fs::copy(repository("tests/kind/manifests").join(options), at("config/server.cnf")).unwrap();
         symlink(base.join("scripts"), at("scripts")).unwrap();
         symlink(base.join("scripts/seed.sh"), at("initdb.d/99-seed.sh")).unwrap();
 

@@ -60,7 +60,7 @@ pub(crate) struct Replaced {
 }
 
 /// A StatefulSet of MySQL behind a headless Service, and the DNS of its cluster.
-pub(crate) trait World: Send + Sync {
+pub(crate) trait World {
     fn pace(&self) -> Pace;
     /// The namespace of the Service.
     fn namespace(&self) -> &str;
@@ -75,17 +75,17 @@ pub(crate) trait World: Send + Sync {
     fn resolver(&self, seat: Seat, name: &str) -> Result<DnsResolver, Failure>;
 
     /// The addresses of the ready pods, by ordinal.
-    fn addresses(&self) -> impl Future<Output = Result<BTreeMap<u32, IpAddr>, Failure>> + Send;
+    async fn addresses(&self) -> Result<BTreeMap<u32, IpAddr>, Failure>;
     /// Deletes a pod as `kubectl delete pod` does, and waits for its successor.
-    fn delete_pod(&self, ordinal: u32) -> impl Future<Output = Result<Replaced, Failure>> + Send;
+    async fn delete_pod(&self, ordinal: u32) -> Result<Replaced, Failure>;
     /// Gives the StatefulSet another number of pods.
-    fn scale(&self, pods: u32) -> impl Future<Output = Outcome> + Send;
+    async fn scale(&self, pods: u32) -> Outcome;
     /// Restarts all pods, highest ordinal first, as `kubectl rollout restart` does.
-    fn rolling_restart(&self) -> impl Future<Output = Outcome> + Send;
+    async fn rolling_restart(&self) -> Outcome;
     /// Makes a pod fail its readiness probe, or pass it again.
-    fn set_ready(&self, ordinal: u32, ready: bool) -> impl Future<Output = Outcome> + Send;
+    async fn set_ready(&self, ordinal: u32, ready: bool) -> Outcome;
     /// Takes cluster DNS away, or brings it back.
-    fn set_dns(&self, there: bool) -> impl Future<Output = Outcome> + Send;
+    async fn set_dns(&self, there: bool) -> Outcome;
 }
 
 /// A cluster connected to the Service from its own namespace, by its short name.
