@@ -6,8 +6,14 @@
     reason = "clippy.toml allows them in tests, but does not see that helpers are test code"
 )]
 
+#[path = "../kind/cases/deployed.rs"]
+mod deployed;
+mod guide;
+mod manifests;
 mod pod;
+mod run;
 mod scripts;
+mod shell;
 
 use std::path::PathBuf;
 

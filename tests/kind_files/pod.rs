@@ -103,7 +103,11 @@ impl Set {
             Kind::MariaDb => "mariadb-11/mariadb.cnf",
             Kind::MySql => "base/mysql.cnf",
         };
-        fs::copy(repository("tests/kind/manifests").join(options), at("config/server.cnf")).unwrap();
+        fs::copy(
+            repository("tests/kind/manifests").join(options),
+            at("config/server.cnf"),
+        )
+        .unwrap();
         symlink(base.join("scripts"), at("scripts")).unwrap();
         symlink(base.join("scripts/seed.sh"), at("initdb.d/99-seed.sh")).unwrap();
 

@@ -35,6 +35,7 @@ macro_rules! every_case {
     };
 }
 
+pub(crate) mod deployed;
 pub(crate) mod dns;
 pub(crate) mod load;
 pub(crate) mod names;

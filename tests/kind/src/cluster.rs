@@ -4,6 +4,9 @@
 //! DNS shows is looked up by the system's own resolver. Needs the rights that
 //! `manifests/suite/rbac.yaml` gives, and no other.
 
+use crate::cases::deployed::{
+    DATABASE, DNS_DEPLOYMENT, DNS_NAMESPACE, DNS_PODS, NAME, OUT_OF_SERVICE, PASSWORD, PORT, USER,
+};
 use crate::cases::world::{Account, Failure, Outcome, Pace, Replaced, Seat, World, eventually};
 use headless_mysql::Config;
 use headless_mysql::discovery::DnsResolver;
@@ -18,21 +21,6 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep};
-
-/// Of the Service, the StatefulSet and its pods' label.
-pub(crate) const NAME: &str = "mysql";
-const USER: &str = "app";
-const DATABASE: &str = "app";
-pub(crate) const PORT: u16 = 3306;
-
-/// Where the password of [`USER`] is.
-pub(crate) const PASSWORD: &str = "APP_PASSWORD";
-/// What takes a pod out of service; see `manifests/base/scripts/probe.sh`.
-pub(crate) const OUT_OF_SERVICE: &str = "/run/pod/out-of-service";
-
-pub(crate) const DNS_NAMESPACE: &str = "kube-system";
-pub(crate) const DNS_DEPLOYMENT: &str = "coredns";
-const DNS_PODS: &str = "k8s-app=kube-dns";
 
 /// Between two questions to the API server.
 const POLL: Duration = Duration::from_millis(250);
