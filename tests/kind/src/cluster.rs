@@ -4,6 +4,9 @@
 //! DNS shows is looked up by the system's own resolver. Needs the rights that
 //! `manifests/suite/rbac.yaml` gives, and no other.
 
+#[cfg(test)]
+mod tests;
+
 use crate::cases::deployed::{
     DATABASE, DNS_DEPLOYMENT, DNS_NAMESPACE, DNS_PODS, NAME, OUT_OF_SERVICE, PASSWORD, PORT, USER,
 };
@@ -35,8 +38,18 @@ pub(crate) struct ClusterWorld {
     seat: Seat,
     password: String,
     client: Client,
+    names: Names,
     /// How many DNS servers there were before they were taken away.
     dns_replicas: AtomicI32,
+}
+
+/// Who knows what DNS shows.
+#[derive(Debug)]
+enum Names {
+    /// The system's own resolver.
+    System,
+    #[cfg(test)]
+    Told(tests::Told),
 }
 
 /// Without the client's own `Debug`, which is none.
@@ -91,6 +104,7 @@ impl ClusterWorld {
             seat,
             password,
             client: Client(client),
+            names: Names::System,
             dns_replicas: AtomicI32::new(0),
         };
         world.settled(crate::cases::world::PODS).await?;
@@ -149,9 +163,13 @@ impl ClusterWorld {
     /// What DNS has for a name below the Service's zone, or nothing.
     async fn look_up(&self, name: &str) -> BTreeSet<IpAddr> {
         let name = format!("{name}.{}.svc.{}.", self.namespace, self.zone);
-        match lookup_host((name, PORT)).await {
-            Ok(found) => found.map(|address| address.ip()).collect(),
-            Err(_) => BTreeSet::new(),
+        match &self.names {
+            Names::System => match lookup_host((name, PORT)).await {
+                Ok(found) => found.map(|address| address.ip()).collect(),
+                Err(_) => BTreeSet::new(),
+            },
+            #[cfg(test)]
+            Names::Told(told) => told.look_up(&name),
         }
     }
 
@@ -326,38 +344,5 @@ impl World for ClusterWorld {
         })
         .await?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_zone_is_that_of_the_search_list() {
-        let resolv_conf = "search elsewhere.svc.example.org svc.example.org example.org lan\n\
-                           nameserver 10.96.0.10\noptions ndots:5\n";
-        assert_eq!(zone(resolv_conf).as_deref(), Some("example.org"));
-        assert_eq!(zone("nameserver 1.1.1.1\nsearch lan\n"), None);
-    }
-
-    fn pod(text: serde_json::Value) -> Pod {
-        serde_json::from_value(text).unwrap()
-    }
-
-    #[test]
-    fn a_pod_is_ready_by_its_condition_and_until_it_is_deleted() {
-        let ready =
-            json!({"conditions": [{"type": "Ready", "status": "True"}], "podIP": "10.1.2.3"});
-        let named = json!({"name": "mysql-12"});
-        let one = pod(json!({"metadata": named, "status": ready}));
-        assert!(is_ready(&one));
-        assert_eq!(ordinal(&one), Some(12));
-        assert_eq!(address(&one), Some([10, 1, 2, 3].into()));
-
-        let ending = json!({"name": "mysql-x", "deletionTimestamp": "2026-01-01T00:00:00Z"});
-        let one = pod(json!({"metadata": ending, "status": ready}));
-        assert!(!is_ready(&one));
-        assert_eq!(ordinal(&one), None);
     }
 }
