@@ -24,7 +24,7 @@ fn what_the_guide_points_to_exists() {
         .split_whitespace()
         .filter(|word| word.starts_with("tests/"));
     for name in quoted(&guide).into_iter().chain(block.map(str::to_owned)) {
-        let name = name.trim_end_matches([',', '.', ':', ')']);
+        let name = name.trim_end_matches([',', '.', ':', ')', '`']);
         let is_script = name.ends_with(".sh") || name.ends_with(".yaml") || name.ends_with(".cnf");
         let places = [
             String::new(),

@@ -163,7 +163,7 @@ fn whatever_breaks_on_the_way_the_cluster_goes() {
         assert!(stage.root.path().join("out/logs/events").exists(), "{step}");
     }
     // Nothing was made yet.
-    let stage = Stage::new().with("FAIL", "docker build");
+    let stage = Stage::new().with("FAIL", "docker build --file");
     assert!(!stage.run(&[]).status.success());
     assert!(stage.call("kind").is_none());
 }
@@ -250,6 +250,19 @@ fn what_is_missing_is_said_before_anything_is_begun() {
     let output = stage.run(&[]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("no engine"));
+    assert!(stage.call("docker build").is_none());
+
+    let stage = Stage::new().with("FAIL", "docker build --help");
+    let output = stage.run(&[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("docker-buildx"));
+    assert!(stage.call("docker build --file").is_none());
+}
+
+#[test]
+fn without_an_engine_nothing_is_built() {
+    let stage = Stage::new().with("FAIL", "docker info");
+    assert_eq!(stage.run(&[]).status.code(), Some(3));
     assert!(stage.call("docker build").is_none());
 }
 

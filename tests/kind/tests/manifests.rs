@@ -1,4 +1,8 @@
 //! The manifests are what the API server takes: nothing is misspelt, nothing is in the wrong place.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, but does not see that helpers are test code"
+)]
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;

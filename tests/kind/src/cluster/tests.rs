@@ -1,5 +1,9 @@
 //! What is asked of the API server, against one that keeps a StatefulSet in memory and refuses what
 //! the manifests' roles do not allow. Commands in containers are left out: they need a WebSocket.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, but does not see that helpers are test code"
+)]
 
 use super::*;
 use crate::cases::world::PODS;
