@@ -267,6 +267,8 @@ impl Pod {
         while !self.probe("live").status.success() {
             if self.has_ended() {
                 self.restarts += 1;
+                // For the test that did not expect it.
+                println!("{} has ended: {}", self.name, self.log());
                 assert!(
                     self.restarts < 3,
                     "{} keeps ending: {}",
@@ -335,6 +337,12 @@ impl Pod {
         let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Whether its log has a line with this.
+    pub(crate) fn said(&self, text: &str) -> bool {
+        let log = fs::read(self.folder.join("log")).unwrap();
+        String::from_utf8_lossy(&log).contains(text)
     }
 
     fn value(&self, name: &str) -> &str {
