@@ -147,7 +147,7 @@ impl Set {
     pub(crate) fn pod(&self, ordinal: u8) -> Pod {
         let name = format!("mysql-{ordinal}");
         let folder = self.root.path().join(&name);
-        for part in ["data", "state", "conf", "run"] {
+        for part in ["data", "state", "conf", "run", "tmp"] {
             fs::create_dir_all(folder.join(part)).unwrap();
         }
         let [a, b, c] = self.network;
@@ -163,12 +163,14 @@ impl Set {
         };
         let my_cnf = format!(
             "[client]\nsocket={socket}\n[mysqld]\nuser=root\nport=3306\nbind_address={address}\n\
-             datadir={data}\nsocket={socket}\npid_file={pid}\n!includedir {conf}\n\
+             datadir={data}\nsocket={socket}\npid_file={pid}\ntmpdir={tmp}\n!includedir {conf}\n\
              [mysqld]\nperformance_schema=OFF\ninnodb_buffer_pool_size=16M\n{small}",
             socket = at("run/s"),
             address = address(ordinal),
             data = at("data"),
             pid = at("run/mysqld.pid"),
+            // A container has one of its own; a server that starts empties it.
+            tmp = at("tmp"),
             conf = at("conf"),
         );
         fs::write(folder.join("my.cnf"), my_cnf).unwrap();
@@ -267,6 +269,8 @@ impl Pod {
         while !self.probe("live").status.success() {
             if self.has_ended() {
                 self.restarts += 1;
+                // For the test that did not expect it.
+                println!("{} has ended: {}", self.name, self.log());
                 assert!(
                     self.restarts < 3,
                     "{} keeps ending: {}",
@@ -335,6 +339,12 @@ impl Pod {
         let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Whether its log has a line with this.
+    pub(crate) fn said(&self, text: &str) -> bool {
+        let log = fs::read(self.folder.join("log")).unwrap();
+        String::from_utf8_lossy(&log).contains(text)
     }
 
     fn value(&self, name: &str) -> &str {
