@@ -6,7 +6,7 @@
 use super::work::Work;
 use super::{Cluster, Outcome};
 use crate::config::ReplicaPolicy;
-use crate::error::Error;
+use crate::error::{Error, PodId};
 use crate::mysql::{Access, Limit, PodConn, PodRequest, Target, Tx, convert, is_read_only};
 use mysql_async::prelude::{AsQuery, FromRow};
 use mysql_async::{Params, Row};
@@ -112,7 +112,7 @@ impl Route {
     /// Safe: a connection being made is kept for others.
     pub async fn conn(self) -> Result<PodConn, Error> {
         let overall = self.overall();
-        self.checkout(overall).await
+        self.checkout(overall, None).await
     }
 
     /// Begins a transaction: read-write on the primary's route, read-only on the replicas'.
@@ -131,7 +131,7 @@ impl Route {
         };
         let give_up = self.checkout_deadline(overall);
         loop {
-            let conn = self.checkout_by(give_up, overall).await?;
+            let conn = self.checkout_by(give_up, overall, None).await?;
             let again = match Tx::begin(conn, access).await {
                 Ok(tx) => return Ok(tx),
                 Err(error) => match &error {
@@ -345,8 +345,9 @@ impl Route {
     async fn execute(self, work: Work) -> Result<(Vec<Row>, Outcome), Error> {
         let overall = self.overall();
         let mut repeated = false;
+        let mut broken = None;
         loop {
-            let mut conn = self.checkout(overall).await?;
+            let mut conn = self.checkout(overall, broken.take()).await?;
             let error = match work.run(&mut conn).await {
                 Ok(rows) => {
                     let outcome = Outcome {
@@ -376,6 +377,8 @@ impl Route {
                 return Err(error);
             }
             tracing::debug!(pod = %conn.pod(), %error, "a statement is run once more");
+            // A server that is shutting down lets connections in and breaks them.
+            broken = matches!(error, Error::ConnectionLost { .. }).then(|| conn.pod().clone());
             repeated = true;
         }
     }
@@ -394,8 +397,12 @@ impl Route {
         overall.unwrap_or(checkout)
     }
 
-    async fn checkout(&self, overall: Option<Instant>) -> Result<PodConn, Error> {
-        self.checkout_by(self.checkout_deadline(overall), overall)
+    async fn checkout(
+        &self,
+        overall: Option<Instant>,
+        avoid: Option<PodId>,
+    ) -> Result<PodConn, Error> {
+        self.checkout_by(self.checkout_deadline(overall), overall, avoid)
             .await
     }
 
@@ -403,11 +410,13 @@ impl Route {
         &self,
         deadline: Instant,
         overall: Option<Instant>,
+        avoid: Option<PodId>,
     ) -> Result<PodConn, Error> {
         let request = PodRequest {
             target: self.target,
             policy: self.policy,
             deadline,
+            avoid,
         };
         let limit = match self.within {
             Within::Unlimited => Limit {

@@ -7,6 +7,7 @@ use super::connect::SessionKind;
 use super::pool::PodPool;
 use crate::balance::{Eligibility, Eligible};
 use crate::config::ReplicaPolicy;
+use crate::error::PodId;
 use tokio::time::Instant;
 
 /// Which side of the cluster a checkout is for.
@@ -31,6 +32,8 @@ pub(crate) struct PodRequest {
     pub(crate) target: Target,
     pub(crate) policy: ReplicaPolicy,
     pub(crate) deadline: Instant,
+    /// A pod that broke this very call before: used only if no other can be had.
+    pub(crate) avoid: Option<PodId>,
 }
 
 impl Eligible<PodPool> for PodRequest {
@@ -45,6 +48,11 @@ impl Eligible<PodPool> for PodRequest {
                 ReplicaPolicy::ReplicaOnly => Eligibility::No,
                 ReplicaPolicy::Any => Eligibility::Yes,
             },
+        };
+        let broken = self.avoid.as_ref() == Some(pool.pod());
+        let wanted = match wanted {
+            Eligibility::Yes if broken => Eligibility::Reserve,
+            wanted => wanted,
         };
         if !pool.is_listed() || pool.is_retired() {
             return Eligibility::No;

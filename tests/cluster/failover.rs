@@ -5,6 +5,7 @@ use crate::support::{SERVER, World, insert, stage};
 use headless_mysql::error::ConnectError;
 use headless_mysql::prelude::*;
 use headless_mysql::testkit::lab::ServerKind;
+use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
 use headless_mysql::{Cluster, Error};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -326,4 +327,24 @@ async fn connections_of_an_old_incarnation_run_nothing_once_the_new_one_is_prove
     world.insert(u64::from(u32::MAX) + 1).await.unwrap();
     let error = Error::from(held.query_drop("SELECT 1").await.unwrap_err());
     assert!(matches!(error, Error::Superseded { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_is_run_once_more_goes_to_another_pod() {
+    let stage = stage(2).await;
+    // Logins fit, the answers do not: as of a server that shuts down, or one behind a bad network.
+    let listen = (stage.lab.fresh_address().unwrap(), stage.lab.port()).into();
+    let target = (stage.lab.address(1), stage.lab.port()).into();
+    let proxy = FaultProxy::start(listen, target).await.unwrap();
+    proxy.set_fault(Some(NetFault::CutAfter(8_000)));
+    stage.publish_at(1, listen.ip()).unwrap();
+    // Each finds out for itself, and then leaves that pod alone.
+    for _ in 0..15 {
+        let cluster = Cluster::builder(stage.config()).connect().await.unwrap();
+        for _ in 0..5 {
+            let read = cluster.replicas().query_first("SELECT REPEAT('x', 100000)");
+            let answer: Option<String> = read.await.unwrap();
+            assert_eq!(answer.unwrap().len(), 100_000);
+        }
+    }
 }
