@@ -213,7 +213,7 @@ async fn client(balance: Balance<Echo>, tally: Arc<Tally>, me: usize) {
             leader_only,
         };
         let result = balance.clone().oneshot(line).await;
-        let answer = result.map(|served| served.into_parts().0);
+        let answer = result.map(|served| served.into_parts().1);
         match answer.as_deref().map(|answer| answer.split_once(": ")) {
             Ok(Some((pod, echoed)))
                 if echoed == text && (!leader_only || pod.starts_with("echo-0")) =>

@@ -22,11 +22,12 @@
 
 mod choice;
 mod error;
+mod reads;
 mod secret;
 mod tls;
 mod validate;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(crate) use self::{choice::Choice, tls::Tls};
 pub use self::{
@@ -88,6 +89,8 @@ pub struct Config {
     pub(crate) port_name: Option<String>,
     pub(crate) allow_alias: bool,
     pub(crate) replica_service: Option<String>,
+    pub(crate) pace: bool,
+    pub(crate) weights: BTreeMap<u32, u32>,
 }
 
 // === impl Config ===
@@ -431,6 +434,8 @@ impl Default for Config {
             port_name: None,
             allow_alias: false,
             replica_service: None,
+            pace: true,
+            weights: BTreeMap::new(),
         }
     }
 }
@@ -478,6 +483,8 @@ impl fmt::Debug for Config {
             .field("port_name", &self.port_name)
             .field("allow_alias", &self.allow_alias)
             .field("replica_service", &self.replica_service)
+            .field("pace", &self.pace)
+            .field("weights", &self.weights)
             .finish()
     }
 }

@@ -30,6 +30,8 @@
 //! | `max_share` | a percentage | [`Config::with_max_share`] |
 //! | `max_lifetime` | a duration, or `none` | [`Config::with_max_lifetime`] |
 //! | `statement_cache` | a number | [`Config::with_statement_cache`] |
+//! | `pace` | `true`, `false` | [`Config::with_pace`] |
+//! | `weights` | `ordinal:weight`, separated by commas: `1:2,2:1` | [`Config::with_weights`] |
 //!
 //! MySQL's spellings `ssl-mode=VERIFY_CA`, `ssl-ca`, `ssl-cert` and `ssl-key` mean the same.
 //!

@@ -4,7 +4,7 @@
 //! nothing, registers nothing and reads no clock; what waiting takes is in a box of its own. It must
 //! hold neither a lock nor a snapshot across a poll.
 
-use super::choose::{Choice, Held};
+use super::choose::Held;
 use super::eligible::{Classify, Eligible};
 use super::error::BalanceError;
 use super::service::{Balanced, Shared};
@@ -123,10 +123,15 @@ where
                     return Poll::Ready(Err(BalanceError::Closed));
                 }
                 this.shared.start_probers(this.request);
-                chosen = match this.shared.choose(this.request, &[]) {
-                    Choice::Use(endpoint, rank) if !rank.is_full() => Some((endpoint, rank)),
-                    _ => None,
-                };
+                let begun = this.shared.choose_and(this.request, &[], |endpoint, rank| {
+                    let held = || Held::new(&endpoint.vitals, rank);
+                    (!rank.is_full()).then(|| (endpoint.service.clone(), held()))
+                });
+                if let Ok(Some((service, held))) = begun {
+                    *this.held = Some(held);
+                    this.asking.set(Asking::Readying { service });
+                    continue;
+                }
             }
             if chosen.is_none() {
                 let slow = Slow::of(this.slow, this.shared, this.request);

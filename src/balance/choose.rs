@@ -5,8 +5,8 @@
 
 use super::eligible::{Classify, Eligibility, Eligible};
 use super::endpoint::Endpoint;
-use super::guard::{Guard, InLine, Wishes};
-use super::pick::{Candidate, Past, Pick, Rank, pick, scan};
+use super::guard::{Guard, InLine, Stranded, Wishes};
+use super::pick::{Candidate, Past, Pick, Rank, draw, pick, scan};
 use super::service::Shared;
 use super::vitals::Vitals;
 use std::sync::Arc;
@@ -86,19 +86,31 @@ fn past(tried: &[Tried], vitals: &Arc<Vitals>) -> Past {
 
 impl<S> Shared<S> {
     pub(super) fn choose<R: Eligible<S>>(&self, request: &R, tried: &[Tried]) -> Choice<S> {
+        let chosen = self.choose_and(request, tried, |endpoint, rank| {
+            (Arc::clone(endpoint), rank)
+        });
+        match chosen {
+            Ok((endpoint, rank)) => Choice::Use(endpoint, rank),
+            Err(until) => Choice::Wait(until),
+        }
+    }
+
+    /// As [`Shared::choose`], but the endpoint is only lent, for its counts cost.
+    pub(super) fn choose_and<R: Eligible<S>, T>(
+        &self,
+        request: &R,
+        tried: &[Tried],
+        used: impl FnOnce(&Arc<Endpoint<S>>, Rank) -> T,
+    ) -> Result<T, Option<Instant>> {
         let snapshot = self.snapshot.load();
         let endpoints = &snapshot.endpoints;
         let look = |index: usize| {
             let endpoint = &*endpoints[index];
             candidate(endpoint, request, past(tried, &endpoint.vitals))
         };
-        match pick(endpoints.len(), look, rand::random()) {
-            Pick::Use(index) => match look(index).rank() {
-                Some(rank) => Choice::Use(Arc::clone(&endpoints[index]), rank),
-                // Since a moment ago it is out: announced, so the caller looks again.
-                None => Choice::Wait(Some(Instant::now())),
-            },
-            Pick::Wait(until) => Choice::Wait(until),
+        match pick(endpoints.len(), look, draw()) {
+            Pick::Use(index, rank) => Ok(used(&endpoints[index], rank)),
+            Pick::Wait(until) => Err(until),
         }
     }
 
@@ -121,11 +133,8 @@ impl<S> Shared<S> {
             }
             candidate
         };
-        match scan(endpoints.len(), look, rand::random()) {
-            Pick::Use(index) => match look(index).rank() {
-                Some(rank) => Choice::Use(Arc::clone(&endpoints[index]), rank),
-                None => Choice::Wait(None),
-            },
+        match scan(endpoints.len(), look, draw()) {
+            Pick::Use(index, rank) => Choice::Use(Arc::clone(&endpoints[index]), rank),
             Pick::Wait(_) => Choice::Wait(None),
         }
     }
@@ -166,6 +175,17 @@ impl<S> Shared<S> {
             })
         });
         Wishes::new(wanted.map(|e| Arc::clone(&e.vitals)).collect())
+    }
+
+    /// The mark of a call that no endpoint can serve, at those that are out.
+    pub(super) fn stranded<R: Eligible<S>>(&self, request: &R) -> Stranded {
+        let snapshot = self.snapshot.load();
+        let out = snapshot.endpoints.iter().filter(|endpoint| {
+            request.weight(&endpoint.service) != 0
+                && request.eligible(&endpoint.service) != Eligibility::No
+                && endpoint.vitals.is_out()
+        });
+        Stranded::new(out.map(|e| Arc::clone(&e.vitals)).collect())
     }
 
     /// Whether a call that holds something of rank `held` would move to this endpoint now.

@@ -66,7 +66,12 @@ impl<S> Endpoint<S> {
                             return;
                         }
                     }
-                    Err(Some(until)) => tokio::time::sleep_until(until).await,
+                    Err(Some(until)) => {
+                        let until = vitals.next_probe(until);
+                        // Either way the health says what is due.
+                        let hurried = vitals.hurry.notified();
+                        let _ = tokio::time::timeout_at(until, hurried).await;
+                    }
                     Err(None) => return,
                 }
             }
@@ -98,7 +103,8 @@ where
             token.succeeded();
         }
         Ok(Err(error)) => match error.class() {
-            Class::Failure | Class::Overloaded => token.failed(error.to_string()),
+            Class::Failure => token.failed(error.to_string()),
+            Class::Overloaded => token.overloaded(error.to_string()),
             Class::Unfit(pause) => token.learnt_nothing(pause),
             // It answered, so it is alive.
             Class::Fatal => token.succeeded(),

@@ -146,6 +146,26 @@ impl Drop for InLine {
     }
 }
 
+/// A call that no endpoint can serve, at those that could if they were well.
+pub(crate) struct Stranded(Vec<Arc<Vitals>>);
+
+impl Stranded {
+    pub(crate) fn new(endpoints: Vec<Arc<Vitals>>) -> Self {
+        for vitals in &endpoints {
+            vitals.strand();
+        }
+        Self(endpoints)
+    }
+}
+
+impl Drop for Stranded {
+    fn drop(&mut self) {
+        for vitals in &self.0 {
+            vitals.unstrand();
+        }
+    }
+}
+
 /// The wish for room at some endpoints; see [`Counts::want`](super::counts::Counts::want).
 pub(crate) struct Wishes(Vec<Arc<Vitals>>);
 

@@ -30,6 +30,7 @@
 //!   counted as failed.
 //! * An ejection lasts a random time up to `base * 2^n`, n being the ejections since the last
 //!   success, and up to `cap` at most: full jitter, so that many clients do not come back at once.
+//! * While a call waits that nobody can serve, an ejection is cut to `urgent_cap` (jittered, too).
 //! * Each ejection and each return begins a new *term*. What began in an earlier term says nothing
 //!   about this one: ten connections that one event cuts eject once, and an old connection that
 //!   still works does not vouch for a dead endpoint.
@@ -62,6 +63,10 @@ pub struct HealthConfig {
     /// As `cap`, for an endpoint that passes its probes and then fails in use. Default 5 s: each
     /// time it is let in again costs a call, but it may be the only one that can serve.
     pub relapse_cap: Duration,
+    /// As `cap`, while a call waits that no endpoint can serve. Default 200 ms: a lone endpoint that
+    /// has restarted is used a quarter of a second after it accepts connections. One that relapses
+    /// has `cap` then; one that said that it has no room is not hurried.
+    pub urgent_cap: Duration,
 }
 
 impl Default for HealthConfig {
@@ -72,6 +77,7 @@ impl Default for HealthConfig {
             cap: Duration::from_secs(1),
             memory: Duration::from_secs(60),
             relapse_cap: Duration::from_secs(5),
+            urgent_cap: Duration::from_millis(200),
         }
     }
 }
@@ -116,6 +122,10 @@ pub(crate) struct Health {
     /// Grows whenever the endpoint goes out or comes back. A suspicion of an earlier term has
     /// nothing more to say: several that were raised by one event eject once.
     term: u64,
+    /// It is out because it has no room: more attempts would not make any.
+    overloaded: bool,
+    /// This ejection was cut short already.
+    hurried: bool,
 }
 
 impl Health {
@@ -129,6 +139,8 @@ impl Health {
             epoch: 0,
             suspicions: 0,
             term: 0,
+            overloaded: false,
+            hurried: false,
         }
     }
 
@@ -197,9 +209,29 @@ impl Health {
     pub(crate) fn condemn(&mut self, term: u64, now: Instant, jitter: f64) -> bool {
         let ejected = self.state == State::Closed && term == self.term;
         if ejected {
+            self.overloaded = true;
             self.eject(now, jitter);
         }
         ejected
+    }
+
+    /// Somebody waits whom no endpoint can serve: the ejection is cut short, once. Returns its end.
+    pub(crate) fn hurry(&mut self, now: Instant, jitter: f64) -> Option<Instant> {
+        let State::Ejected { until } = self.state else {
+            return None;
+        };
+        if self.overloaded || self.hurried {
+            return Some(until);
+        }
+        let cap = if self.relapses > 0 {
+            self.config.cap
+        } else {
+            self.config.urgent_cap
+        };
+        let until = until.min(now + cap.mul_f64(jitter.clamp(0.0, 1.0)));
+        self.hurried = true;
+        self.state = State::Ejected { until };
+        Some(until)
     }
 
     /// Raises a suspicion; the number goes to [`Health::end_suspicion`].
@@ -256,13 +288,19 @@ impl Health {
             Probe::Succeeded => {
                 self.state = State::Closed;
                 self.term += 1;
+                self.overloaded = false;
                 // The next failure ejects again, for longer, until a checkout has ended well: that
                 // an endpoint lets a probe in does not mean that it serves.
                 self.failures = self.config.threshold.saturating_sub(1);
                 self.relapses = self.relapses.saturating_add(1);
             }
-            Probe::Failed => self.eject(now, jitter),
+            Probe::Failed | Probe::Overloaded => {
+                self.overloaded = verdict == Probe::Overloaded;
+                self.eject(now, jitter);
+            }
             Probe::Inconclusive(pause) => {
+                // The endpoint named the time.
+                self.hurried = true;
                 self.state = State::Ejected { until: now + pause };
             }
             Probe::Abandoned => self.state = State::Ejected { until: now },
@@ -282,6 +320,7 @@ impl Health {
         let longest = self.config.base.saturating_mul(factor).min(cap);
         self.ejections = self.ejections.saturating_add(1);
         self.suspicions = 0;
+        self.hurried = false;
         self.term += 1;
         self.state = State::Ejected {
             until: now + longest.mul_f64(jitter.clamp(0.0, 1.0)),
@@ -294,6 +333,8 @@ impl Health {
 pub(crate) enum Probe {
     Succeeded,
     Failed,
+    /// It has no room.
+    Overloaded,
     /// Nobody was asked, or the answer says nothing about health: to be tried again after this
     /// time.
     Inconclusive(Duration),

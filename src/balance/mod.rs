@@ -22,6 +22,7 @@
 //! * **Pick**: the fewest checkouts in flight per unit of [weight](Eligible::weight), at random among
 //!   equals; of two random endpoints in sets of more than eight. An endpoint with room comes before a
 //!   full one, then the reserve, then suspects, then who has refused this very call.
+//! * **Pace**: weights may follow the time that endpoints take to answer; see [`Pace`].
 //! * **Cost**: a call that finds an endpoint which answers at once allocates nothing.
 //! * **Waiting**: calls wait in the order in which they came, [so many](BalanceConfig::max_waiters) at
 //!   most. A checkout that ends wakes the first call that could use its endpoint; a call that could
@@ -30,7 +31,8 @@
 //! * **Health**: three failures in a row eject, a [`Suspicion`] that is confirmed at once. An ejected
 //!   endpoint is probed by a task of the balancer's, one probe at a time, with the request of a call
 //!   that could use it; callers never wait for a probe while another endpoint can serve. With all
-//!   ejected each has its own prober: one after the other, a silent endpoint would hide a living one.
+//!   ejected each has its own prober: one after the other, a silent endpoint would hide a living one;
+//!   and while a call waits that nobody can serve, they probe [more often](HealthConfig::urgent_cap).
 //! * **Set**: additions are used at once, a failed or ended discovery changes nothing. After a removal
 //!   checkouts may finish, calls that wait go elsewhere, and the prober ends. An endpoint that went
 //!   while it failed comes back as it went.
@@ -44,6 +46,7 @@ mod error;
 mod guard;
 mod health;
 mod line;
+mod pace;
 mod pick;
 mod service;
 mod snapshot;
@@ -56,6 +59,7 @@ pub use eligible::{Class, Classify, Eligibility, Eligible};
 pub use error::{BalanceError, EndpointReport, EndpointState};
 pub use guard::{Guard, Suspicion};
 pub use health::HealthConfig;
+pub use pace::{Pace, Paces};
 pub use service::{Balance, BalanceConfig, Balanced};
 
 #[cfg(test)]

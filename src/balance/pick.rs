@@ -14,6 +14,7 @@
 
 use super::eligible::Eligibility;
 use super::health::Availability;
+use std::cell::Cell;
 use std::cmp::Ordering;
 use tokio::time::Instant;
 
@@ -47,8 +48,8 @@ pub(crate) struct Candidate {
 /// The outcome of a pick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pick {
-    /// Use the endpoint with this index.
-    Use(usize),
+    /// Use the endpoint with this index, which has this rank.
+    Use(usize, Rank),
     /// Nobody can be used now. At this instant a pause ends; `None`: only an announced change
     /// helps.
     Wait(Option<Instant>),
@@ -132,7 +133,7 @@ pub(crate) fn pick(count: usize, look: impl Fn(usize) -> Candidate, random: u64)
     if count > SCANNED
         && let Some(index) = two_choices(count, &look, random)
     {
-        return Pick::Use(index);
+        return Pick::Use(index, Rank::BEST);
     }
     scan(count, look, random)
 }
@@ -192,7 +193,8 @@ pub(crate) fn scan(count: usize, look: impl Fn(usize) -> Candidate, mut random: 
             Ordering::Equal => {
                 ties += 1;
                 random = scramble(random);
-                if random.is_multiple_of(ties) {
+                // As `random % ties == 0`, without the division.
+                if ((random >> 32) * ties) >> 32 == 0 {
                     chosen = index;
                 }
             }
@@ -204,15 +206,30 @@ pub(crate) fn scan(count: usize, look: impl Fn(usize) -> Candidate, mut random: 
         }
     }
     match best {
-        Some(_) => Pick::Use(chosen),
+        Some((rank, _)) => Pick::Use(chosen, rank),
         None => Pick::Wait(pause),
     }
 }
 
+/// A fresh uniform number, of a generator of the thread's own: SplitMix64, whose seed comes from
+/// the system's. Nothing secret hangs on it.
+pub(crate) fn draw() -> u64 {
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(rand::random());
+    }
+    STATE.with(|state| {
+        let seed = state.get();
+        state.set(seed.wrapping_add(GOLDEN));
+        scramble(seed)
+    })
+}
+
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The next independent number from one draw: the finalizer of SplitMix64 (Steele, Lea, Flood,
 /// "Fast splittable pseudorandom number generators", 2014).
 fn scramble(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = seed.wrapping_add(GOLDEN);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

@@ -4,7 +4,6 @@
 //! is ready and idle would hold a database connection.
 
 use super::call::ResponseFuture;
-use super::choose::Choice;
 use super::eligible::{Classify, Eligible};
 use super::endpoint::Endpoint;
 use super::error::{BalanceError, EndpointReport};
@@ -201,12 +200,10 @@ impl<S> Balance<S> {
     where
         S: Clone,
     {
-        match self.shared.choose(request, &[]) {
-            Choice::Use(endpoint, _) => {
-                Some((endpoint.service.clone(), Guard::new(&endpoint.vitals)))
-            }
-            Choice::Wait(_) => None,
-        }
+        let chosen = self.shared.choose_and(request, &[], |endpoint, _| {
+            (endpoint.service.clone(), Guard::new(&endpoint.vitals))
+        });
+        chosen.ok()
     }
 }
 
@@ -219,8 +216,11 @@ pub struct Balanced<T> {
 
 impl<T> Balanced<T> {
     /// Takes the two apart; the checkout counts as over when the guard is dropped.
-    pub fn into_parts(self) -> (T, Guard) {
-        (self.response, self.guard)
+    ///
+    /// The guard comes first, so that `let (guard, response) = ...` drops it last, as it should be:
+    /// variables are dropped in the opposite order. (A tuple that is kept whole is not.)
+    pub fn into_parts(self) -> (Guard, T) {
+        (self.guard, self.response)
     }
 }
 

@@ -12,6 +12,7 @@ use super::sync::{
     Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError,
 };
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// What the endpoints of a balancer tell its calls.
@@ -78,6 +79,10 @@ pub(crate) struct Vitals {
     health: Mutex<Record>,
     /// There is a task that probes.
     prober: AtomicBool,
+    /// Calls that could use the endpoint, and have no other.
+    stranded: AtomicUsize,
+    /// Tells the prober that there are such.
+    pub(crate) hurry: Notify,
     pub(crate) bell: Arc<Bell>,
 }
 
@@ -115,6 +120,8 @@ impl Vitals {
             term: AtomicU64::new(record.health.term()),
             health: Mutex::new(record),
             prober: AtomicBool::new(false),
+            stranded: AtomicUsize::new(0),
+            hurry: Notify::new(),
             bell,
         }
     }
@@ -248,6 +255,24 @@ impl Vitals {
         }
     }
 
+    /// When to probe an endpoint whose ejection ends at `until`: sooner, if a call has no other.
+    pub(crate) fn next_probe(&self, until: Instant) -> Instant {
+        if self.stranded.load(Ordering::SeqCst) == 0 {
+            return until;
+        }
+        let soon = self.record().health.hurry(Instant::now(), rand::random());
+        soon.unwrap_or(until)
+    }
+
+    pub(crate) fn strand(&self) {
+        self.stranded.fetch_add(1, Ordering::SeqCst);
+        self.hurry.notify_one();
+    }
+
+    pub(crate) fn unstrand(&self) {
+        self.stranded.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Takes the right to be the endpoint's prober, if it needs one and nobody has it.
     pub(crate) fn claim_prober(self: &Arc<Self>) -> Option<ProberClaim> {
         if !self.is_out() || self.prober.swap(true, Ordering::SeqCst) {
@@ -297,6 +322,11 @@ impl ProbeToken {
 
     pub(crate) fn learnt_nothing(mut self, pause: Duration) {
         self.verdict = Probe::Inconclusive(pause);
+    }
+
+    pub(crate) fn overloaded(mut self, cause: String) {
+        self.verdict = Probe::Overloaded;
+        self.cause = Some(cause);
     }
 
     pub(crate) fn failed(mut self, cause: String) {

@@ -12,7 +12,7 @@ use super::choose::{Choice, Held, Standing, Tried};
 use super::eligible::{Class, Classify, Eligibility, Eligible};
 use super::endpoint::Endpoint;
 use super::error::BalanceError;
-use super::guard::Wishes;
+use super::guard::{Stranded, Wishes};
 use super::line::{News, Seat};
 use super::pick::Rank;
 use super::service::Shared;
@@ -41,6 +41,7 @@ pub(super) struct Slow<E> {
     last: Option<E>,
     place: Option<Place>,
     wishes: Option<Wishes>,
+    stranded: Option<Stranded>,
     /// What the call holds on to, for those who look for whom room is.
     standing: Arc<AtomicU8>,
     seat: Seat<Arc<Vitals>>,
@@ -97,6 +98,7 @@ impl<E: Classify> Slow<E> {
             last: None,
             place: None,
             wishes: None,
+            stranded: None,
             standing,
             seat: shared.bell.line.join(Box::new(fits)),
             look: true,
@@ -195,6 +197,7 @@ impl<E: Classify> Slow<E> {
         R: Eligible<S> + Clone + Send + Sync + 'static,
     {
         let held = held.map(|held| shared.standing(held));
+        self.stranded = None;
         self.standing.store(
             held.as_ref().map_or(u8::MAX, Standing::code),
             Ordering::Relaxed,
@@ -231,6 +234,7 @@ impl<E: Classify> Slow<E> {
         self.pause_until(until);
         if held.is_none() {
             shared.trouble();
+            self.stranded = Some(shared.stranded(request));
             if let Err(waiting) = self.take_place(shared) {
                 return Some(Step::Failed(BalanceError::QueueFull { waiting }));
             }

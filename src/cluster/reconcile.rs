@@ -5,7 +5,7 @@
 //! grace period, and only then it goes.
 
 use super::roles::Roles;
-use crate::balance::{Balance, EndpointState};
+use crate::balance::{Balance, EndpointState, Paces};
 use crate::config::Config;
 use crate::mysql::{Dialler, History, Hooks, Login, PodPool, Pool};
 use crate::name::Ordinal;
@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tower::discover::Change;
 
 /// How often connections are looked at that have been idle for too long.
@@ -74,6 +75,8 @@ pub(super) struct Pools {
     login: Arc<Login>,
     history: Arc<History>,
     roles: Arc<Roles>,
+    /// How fast the pods answer reads, compared with each other.
+    paces: Option<Paces>,
     /// Told when a slot is free that no checkout held, so that the balancer does not know.
     freed: Arc<Notify>,
     handle: Handle,
@@ -91,6 +94,7 @@ impl Pools {
         handle: Handle,
     ) -> Self {
         Self {
+            paces: config.pace.then(|| Paces::new(Instant::now())),
             config,
             login,
             history,
@@ -153,6 +157,7 @@ impl Pools {
             dialler,
             &self.config,
             Arc::clone(&self.history),
+            self.paces.as_ref().map(Paces::join),
             hooks,
             self.handle.clone(),
         )

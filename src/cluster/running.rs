@@ -134,7 +134,7 @@ impl Running {
         };
         match served {
             Ok(served) => {
-                let (mut conn, guard) = served.into_parts();
+                let (guard, mut conn) = served.into_parts();
                 conn.attach(guard, limit);
                 Ok(conn)
             }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Config, ConfigError, tls};
+use super::{Config, ConfigError, reads::HEAVIEST, tls};
 
 /// Beyond this a duration is a mistake, and sums of points in time could overflow.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -138,6 +138,14 @@ fn counts(config: &Config) -> Result<(), ConfigError> {
         let wanted = "give from 1 to 4194304 per pod";
         return Err(invalid("statement_cache", given, wanted));
     }
+    let heavy = config
+        .weights
+        .iter()
+        .find(|(_, weight)| **weight > HEAVIEST);
+    if let Some((ordinal, weight)) = heavy {
+        let given = format!("{ordinal}:{weight}");
+        return Err(invalid("weights", given, "give weights from 0 to 100"));
+    }
     let waiters = config.max_waiters;
     if !(1..=MOST_WAITERS).contains(&waiters) {
         return Err(invalid(
@@ -253,6 +261,11 @@ mod tests {
             ("max_share", "0", good().with_max_share(0)),
             ("max_share", "101", good().with_max_share(101)),
             ("statement_cache", "0", good().with_statement_cache(0)),
+            (
+                "weights",
+                "2:101",
+                good().with_weights([(1, 100), (2, 101)]),
+            ),
             (
                 "name_servers",
                 "127.0.0.1:0",

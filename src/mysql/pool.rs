@@ -24,7 +24,8 @@ use super::position::History;
 use super::request::PodRequest;
 use super::room::{Room, is_past};
 use super::statements::{Budget, Statements};
-use crate::config::{Config, PrimaryBy, Reset};
+use crate::balance::Pace;
+use crate::config::{Config, PrimaryBy, ReplicaPolicy, Reset};
 use crate::error::{ConnectError, PodId};
 use crate::name::Ordinal;
 use std::fmt;
@@ -105,6 +106,12 @@ pub(crate) struct Pool {
     retired: AtomicBool,
     aborted: AtomicBool,
     pub(super) history: Arc<History>,
+    /// Of the reads, as configured.
+    weight: u32,
+    /// How fast it answers reads; `None`: nobody wants to know.
+    pace: Option<Pace>,
+    /// Also while it takes the writes.
+    paced_as_primary: bool,
     hooks: Hooks,
 }
 
@@ -133,10 +140,13 @@ impl Pool {
         dialler: Dialler,
         config: &Config,
         history: Arc<History>,
+        pace: Option<Pace>,
         hooks: Hooks,
         handle: Handle,
     ) -> Arc<Self> {
         let max = config.max_connections;
+        let named = dialler.ordinal.and_then(|n| config.weights.get(&n.get()));
+        let weight = named.copied().unwrap_or(1);
         let by_ordinal = config.primary == PrimaryBy::Ordinal;
         let primary = by_ordinal && dialler.ordinal == Some(Ordinal::PRIMARY);
         Arc::new(Self {
@@ -165,6 +175,9 @@ impl Pool {
             retired: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             history,
+            weight,
+            pace,
+            paced_as_primary: config.replica_policy == ReplicaPolicy::Any,
             hooks,
         })
     }
@@ -179,6 +192,28 @@ impl Pool {
 
     pub(crate) fn is_primary(&self) -> bool {
         self.primary.load(Ordering::Acquire)
+    }
+
+    /// How much of the reads it is to take.
+    pub(super) fn weight(&self) -> u32 {
+        match self.pace() {
+            Some(pace) => self.weight * pace.weight(),
+            None => self.weight * Pace::FULL,
+        }
+    }
+
+    /// The primary is not compared with the replicas unless it does their work.
+    fn pace(&self) -> Option<&Pace> {
+        let paced = self.paced_as_primary || !self.is_primary();
+        self.pace.as_ref().filter(|_| paced)
+    }
+
+    /// A read was answered completely, that was begun at `sent`.
+    pub(super) fn answered(&self, sent: Instant) {
+        if let Some(pace) = self.pace() {
+            let now = Instant::now();
+            pace.observe(now.saturating_duration_since(sent), now);
+        }
     }
 
     /// Says whether this pod takes the writes. One that does no longer runs no further statement on

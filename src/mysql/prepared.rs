@@ -31,12 +31,15 @@ impl PodConn {
         let mut kept = std::mem::take(&mut session.lease.statements);
         let operation = async {
             let stmt = pool.prepare(conn, &mut kept, stmt.given()).await?;
+            // Whether it had to be prepared first says nothing of the pod.
+            let sent = Instant::now();
             let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
-            Ok((folded, left_a_trace(conn)))
+            Ok((folded, left_a_trace(conn), sent))
         };
         let done = session.run(deadline, operation).await;
         session.lease.statements = kept;
-        let (folded, left) = done?;
+        let (folded, left, sent) = done?;
+        session.answered(sent);
         session.saw_flags();
         if left {
             session.left_diagnostics();

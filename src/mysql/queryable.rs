@@ -92,6 +92,7 @@ impl PodConn {
             Ok((folded, left_a_trace(conn)))
         };
         let (folded, left) = session.run(deadline, operation).await?;
+        session.answered(session.lease.alive);
         session.saw_flags();
         if left {
             session.left_diagnostics();

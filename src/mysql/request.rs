@@ -69,6 +69,13 @@ impl Eligible<PodPool> for PodRequest {
         }
     }
 
+    fn weight(&self, endpoint: &PodPool) -> u32 {
+        match self.target {
+            Target::Primary => 1,
+            Target::Replicas => endpoint.0.weight(),
+        }
+    }
+
     fn deadline(&self) -> Option<Instant> {
         Some(self.deadline)
     }

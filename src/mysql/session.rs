@@ -3,7 +3,7 @@
 //! Owns the flags that decide what may be sent next, and what has to be done before the next user
 //! gets the connection. It must never call an operation complete before its answer was read.
 
-use super::connect::Raw;
+use super::connect::{Raw, SessionKind};
 use super::fault::{Fault, fault, is_read_only, may_roll_back, rolls_back};
 use super::lease::{Cleaning, Lease, Trace, Why};
 use super::text::Verdicts;
@@ -184,6 +184,16 @@ impl Session {
     /// An insert id, or warnings.
     pub(crate) fn left_diagnostics(&mut self) {
         self.trace = self.trace.max(Trace::Diagnostics);
+    }
+
+    /// A statement was answered completely that was sent at that time: a read, as far as it counts
+    /// for the pod's pace, if its session can do nothing else, and has done nothing that may make
+    /// it slower than others'.
+    pub(super) fn answered(&self, sent: Instant) {
+        let read_only = self.lease.kind == SessionKind::ReadOnly;
+        if read_only && self.trace < Trace::Session && !self.in_tx {
+            self.lease.pool.answered(sent);
+        }
     }
 
     /// The driver shows the status flags of a statement that ended just now.

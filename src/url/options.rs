@@ -1,6 +1,7 @@
 //! Owns the options after the `?` of a connection URL: their names, their values' spelling, and
 //! what to say to a mistyped one. It must never see the user information.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -73,6 +74,14 @@ const OPTIONS: &[(&str, Apply)] = &[
     }),
     ("statement_cache", |name, config, value| {
         Ok(config.with_statement_cache(number(name, value)?))
+    }),
+    ("pace", |name, config, value| {
+        Ok(config.with_pace(choice(name, value)?))
+    }),
+    ("weights", |name, config, value| {
+        let weights = weights(value);
+        let weights = weights.ok_or_else(|| invalid(name, value, WEIGHTS));
+        Ok(config.with_weights(weights?))
     }),
     ("password_file", |_, config, value| {
         Ok(config.with_password_file(value))
@@ -163,6 +172,20 @@ fn number(option: &'static str, value: &str) -> Result<usize, ConfigError> {
     value
         .parse()
         .map_err(|_| invalid(option, value, "use a whole number such as 16"))
+}
+
+const WEIGHTS: &str = "use one ordinal:weight for each pod, such as 1:2,2:1";
+
+fn weights(value: &str) -> Option<BTreeMap<u32, u32>> {
+    let mut weights = BTreeMap::new();
+    for pair in value.split(',') {
+        let (ordinal, weight) = pair.split_once(':')?;
+        let twice = weights.insert(ordinal.parse().ok()?, weight.parse().ok()?);
+        if twice.is_some() {
+            return None;
+        }
+    }
+    Some(weights)
 }
 
 fn choice<C: Choice>(option: &'static str, value: &str) -> Result<C, ConfigError> {

@@ -27,7 +27,8 @@ fn the_long_form_sets_everything() {
          &connect_timeout=500ms&checkout_timeout=2s&statement_timeout=1m&max_connections=4\
          &replica_policy=replica-only&verify=strict&reset=always&read_retry=false\
          &kill_query=false&min_connections=2&max_share=25&max_lifetime=5m&statement_cache=64\
-         &port_name=mysql&allow_alias=true&replica_service=mysql-replicas.default",
+         &port_name=mysql&allow_alias=true&replica_service=mysql-replicas.default\
+         &pace=false&weights=1:2,2:0",
     )
     .unwrap();
     assert_eq!(config.service, "mysql.default.svc.cluster.local");
@@ -48,6 +49,8 @@ fn the_long_form_sets_everything() {
     assert_eq!((config.min_connections, config.max_share), (2, 25));
     assert_eq!(config.max_lifetime, Some(Duration::from_secs(300)));
     assert_eq!(config.statement_cache, 64);
+    assert!(!config.pace);
+    assert_eq!(config.weights, [(1, 2), (2, 0)].into());
     assert_eq!(config.port_name.as_deref(), Some("mysql"));
     assert!(config.allow_alias);
     assert_eq!(
@@ -267,6 +270,12 @@ fn a_bad_option_is_named_quoted_and_corrected() {
         ("allow_alias", "yes"),
         ("replica_service", ""),
         ("replica_service", "mysql"),
+        ("pace", "on"),
+        ("weights", ""),
+        ("weights", "2"),
+        ("weights", "1:1,1:2"),
+        ("weights", "1:-1"),
+        ("weights", "1:101"),
     ] {
         let ConfigError::Value { option: named, .. } =
             error(&format!("mysql://app@mysql?{option}={value}"))

@@ -26,3 +26,4 @@ mod stopping;
 mod support;
 mod tls;
 mod transactions;
+mod weights;

@@ -178,7 +178,7 @@ impl Client {
         let mut balance = balance.clone();
         let ready = balance.ready().await.map_err(|_| Fault::Unserved)?;
         let served = ready.call(ask).await.map_err(|_| Fault::Unserved)?;
-        let (mut checkout, guard) = served.into_parts();
+        let (guard, mut checkout) = served.into_parts();
         match checkout.query(&ask, self.query_timeout).await {
             Ok(()) => {
                 let took = began.elapsed();

@@ -9,7 +9,6 @@
 )]
 
 mod client;
-mod pace;
 mod pool;
 mod reference;
 mod rng;

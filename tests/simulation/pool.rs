@@ -3,9 +3,8 @@
 //! Owns slots, idle connections, and the limit of connects at once. It must neither choose between
 //! servers nor judge their health.
 
-use crate::pace::Paces;
 use crate::server::{Fault, Server, Session};
-use headless_mysql::balance::{Class, Classify, Eligibility, Eligible};
+use headless_mysql::balance::{Class, Classify, Eligibility, Eligible, Pace};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -42,10 +41,7 @@ impl Eligible<Pool> for Ask {
     }
 
     fn weight(&self, pool: &Pool) -> u32 {
-        match &pool.0.paces {
-            Some((paces, server)) => paces.weight(*server),
-            None => 1,
-        }
+        pool.0.pace.as_ref().map_or(1, Pace::weight)
     }
 }
 
@@ -75,8 +71,8 @@ struct Connection {
 #[derive(Debug)]
 struct Inner {
     server: Arc<Server>,
-    /// Where answer times go to, and this server's place there.
-    paces: Option<(Arc<Paces>, usize)>,
+    /// Where answer times go to.
+    pace: Option<Pace>,
     slots: Arc<Semaphore>,
     connects: Semaphore,
     idle: Mutex<Idle>,
@@ -91,14 +87,10 @@ struct Inner {
 pub(crate) struct Pool(Arc<Inner>);
 
 impl Pool {
-    pub(crate) fn new(
-        server: Arc<Server>,
-        slots: usize,
-        paces: Option<(Arc<Paces>, usize)>,
-    ) -> Self {
+    pub(crate) fn new(server: Arc<Server>, slots: usize, pace: Option<Pace>) -> Self {
         Self(Arc::new(Inner {
             server,
-            paces,
+            pace,
             slots: Arc::new(Semaphore::new(slots)),
             connects: Semaphore::new(CONNECTS),
             idle: Mutex::default(),
@@ -212,8 +204,8 @@ impl Checkout {
         let result = timeout(within, connection.session.query(ask.work)).await;
         let fault = match result {
             Ok(Ok(())) => {
-                if let Some((paces, server)) = &self.pool.0.paces {
-                    paces.observe(*server, began.elapsed());
+                if let Some(pace) = &self.pool.0.pace {
+                    pace.observe(began.elapsed(), Instant::now());
                 }
                 self.connection = Some(connection);
                 return Ok(());

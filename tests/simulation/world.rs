@@ -6,10 +6,10 @@
 //! exactly, and assertions on ours leave room for chance.
 
 use crate::client::{Client, Outcome, Policy};
-use crate::pace::Paces;
 use crate::pool::{Ask, Pool};
 use crate::rng::Rng;
 use crate::server::{Counts, Machine, Mode, STEP, Server};
+use headless_mysql::balance::Paces;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -116,10 +116,13 @@ impl Scenario {
         let mut seeds = Rng::new(rng.next());
         let clients: Vec<Arc<Client>> = (0..self.clients)
             .map(|_| {
-                let paces = (policy == Policy::OursPaced).then(|| Paces::new(servers.len()));
-                let pools = servers.iter().enumerate().map(|(index, server)| {
-                    let paces = paces.as_ref().map(|paces| (Arc::clone(paces), index));
-                    Pool::new(Arc::clone(server), self.slots, paces)
+                let paces = (policy == Policy::OursPaced).then(|| Paces::new(Instant::now()));
+                let pools = servers.iter().map(|server| {
+                    Pool::new(
+                        Arc::clone(server),
+                        self.slots,
+                        paces.as_ref().map(Paces::join),
+                    )
                 });
                 let rng = Rng::new(seeds.next());
                 let client = Client::new(policy, pools.collect(), self.query_timeout, rng);

@@ -17,11 +17,40 @@ async fn idle_endpoints_get_equal_shares() {
     assert_eq!(world.in_flight(), 0);
 }
 
+/// Tells at its end how many checkouts are in flight.
+struct Last<'a>(&'a World, &'a AtomicUsize);
+
+impl Drop for Last<'_> {
+    fn drop(&mut self) {
+        self.1.store(self.0.in_flight(), Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_checked_out_is_dropped_before_the_guard_that_counts_it() {
+    let world = World::with(&["a"]).await;
+    let in_flight = AtomicUsize::new(9);
+    for parts in [true, false] {
+        in_flight.store(9, Ordering::SeqCst);
+        let served = world.balance.clone().oneshot(Ask::default()).await;
+        let Balanced { guard, .. } = served.unwrap();
+        let response = Last(&world, &in_flight);
+        let served = Balanced { response, guard };
+        if parts {
+            let (_guard, _response) = served.into_parts();
+        } else {
+            drop(served);
+        }
+        assert_eq!(in_flight.load(Ordering::SeqCst), 1);
+        assert_eq!(world.in_flight(), 0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_held_checkout_counts_as_load_until_its_guard_is_dropped() {
     let world = World::with(&["a", "b"]).await;
     let first = world.balance.clone().oneshot(Ask::default()).await.unwrap();
-    let (busy, guard) = first.into_parts();
+    let (guard, busy) = first.into_parts();
     for _ in 0..50 {
         assert_ne!(world.ask().await.unwrap(), busy);
     }
@@ -43,7 +72,7 @@ async fn a_failing_endpoint_is_never_seen_by_callers_while_another_works() {
 #[tokio::test(start_paused = true)]
 async fn a_suspect_is_passed_over_until_it_is_cleared_and_out_at_once_when_confirmed() {
     let world = World::with(&["a", "b"]).await;
-    let (_, guard) = world
+    let (guard, _) = world
         .balance
         .clone()
         .oneshot(only("a"))
@@ -198,7 +227,7 @@ async fn waiting_calls_are_served_as_soon_as_an_endpoint_appears() {
     world.settle().await;
     world.insert("a");
     let started = Instant::now();
-    assert_eq!(waiting.await.unwrap().unwrap().into_parts().0, "a");
+    assert_eq!(waiting.await.unwrap().unwrap().into_parts().1, "a");
     assert_eq!(started.elapsed(), Duration::ZERO);
 }
 

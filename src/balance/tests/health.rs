@@ -209,3 +209,39 @@ proptest! {
         ));
     }
 }
+
+#[test]
+fn an_ejection_is_cut_short_once_and_not_for_one_that_has_no_room() {
+    let ms = Duration::from_millis;
+    let (mut health, mut now) = ejected();
+    for _ in 0..6 {
+        let Availability::Ejected(until) = health.availability(now) else {
+            panic!("{health:?}");
+        };
+        now = until;
+        let epoch = health.begin_probe(now).unwrap();
+        health.end_probe(epoch, Probe::Failed, now, 1.0);
+    }
+    assert_eq!(health.hurry(now, 0.5), Some(now + ms(100)));
+    assert_eq!(health.hurry(now, 0.1), Some(now + ms(100)), "once");
+    now += ms(100);
+    let epoch = health.begin_probe(now).unwrap();
+    health.end_probe(epoch, Probe::Failed, now, 1.0);
+    assert_eq!(health.hurry(now, 1.0), Some(now + ms(200)), "each time");
+    now += ms(200);
+    let epoch = health.begin_probe(now).unwrap();
+    health.end_probe(epoch, Probe::Overloaded, now, 1.0);
+    assert_eq!(health.hurry(now, 0.5), Some(now + ms(1_000)));
+    now += ms(1_000);
+
+    // It lets probes in and fails in use: patience is bounded by the other cap.
+    for _ in 0..8 {
+        let epoch = health.begin_probe(now).unwrap();
+        assert!(health.end_probe(epoch, Probe::Succeeded, now, 1.0));
+        assert_eq!(health.hurry(now, 0.5), None);
+        assert!(fail(&mut health, now));
+        now += ms(5_000);
+    }
+    now -= ms(5_000);
+    assert_eq!(health.hurry(now, 1.0), Some(now + ms(1_000)));
+}

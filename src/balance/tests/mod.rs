@@ -170,7 +170,7 @@ impl World {
 
     async fn ask_for(&self, ask: Ask) -> Result<&'static str, BalanceError<Refusal>> {
         let served = self.balance.clone().oneshot(ask).await?;
-        Ok(served.into_parts().0)
+        Ok(served.into_parts().1)
     }
 
     fn in_flight(&self) -> usize {

@@ -21,11 +21,18 @@ fn pick_of(candidates: &[Candidate], random: u64) -> Pick {
     pick(candidates.len(), |index| candidates[index], random)
 }
 
+fn used(candidates: &[Candidate], random: u64) -> Option<usize> {
+    match pick_of(candidates, random) {
+        Pick::Use(index, _) => Some(index),
+        Pick::Wait(_) => None,
+    }
+}
+
 fn shares(candidates: &[Candidate], rounds: usize) -> Vec<usize> {
     let mut rng = rand::rng();
     let mut shares = vec![0; candidates.len()];
     for _ in 0..rounds {
-        if let Pick::Use(index) = pick_of(candidates, rng.random()) {
+        if let Pick::Use(index, _) = pick_of(candidates, rng.random()) {
             shares[index] += 1;
         }
     }
@@ -53,34 +60,34 @@ fn ties_are_even_also_when_an_ineligible_endpoint_stands_between_them() {
 fn the_reserve_serves_only_when_every_other_endpoint_is_out() {
     let mut reserve = ready(0);
     reserve.eligibility = Eligibility::Reserve;
-    assert_eq!(pick_of(&[reserve, ready(90)], 7), Pick::Use(1));
+    assert_eq!(used(&[reserve, ready(90)], 7), Some(1));
 
     let mut full = ready(90);
     full.eligibility = Eligibility::Full;
-    assert_eq!(pick_of(&[reserve, full], 7), Pick::Use(1));
+    assert_eq!(used(&[reserve, full], 7), Some(1));
 
     let mut out = ready(0);
     out.availability = Availability::Ejected(Instant::now());
-    assert_eq!(pick_of(&[reserve, out], 7), Pick::Use(0));
+    assert_eq!(used(&[reserve, out], 7), Some(0));
 }
 
 #[test]
 fn a_full_endpoint_is_passed_over_while_another_has_room() {
     let mut full = ready(0);
     full.eligibility = Eligibility::Full;
-    assert_eq!(pick_of(&[full, ready(9)], 0), Pick::Use(1));
-    assert_eq!(pick_of(&[full], 0), Pick::Use(0));
+    assert_eq!(used(&[full, ready(9)], 0), Some(1));
+    assert_eq!(used(&[full], 0), Some(0));
 }
 
 #[test]
 fn an_endpoint_that_just_failed_this_call_comes_last() {
     let mut tried = ready(0);
     tried.past = Past::Refused;
-    assert_eq!(pick_of(&[tried, ready(9)], 0), Pick::Use(1));
+    assert_eq!(used(&[tried, ready(9)], 0), Some(1));
     let mut reserve = ready(9);
     reserve.eligibility = Eligibility::Reserve;
-    assert_eq!(pick_of(&[tried, reserve], 0), Pick::Use(1));
-    assert_eq!(pick_of(&[tried], 0), Pick::Use(0));
+    assert_eq!(used(&[tried, reserve], 0), Some(1));
+    assert_eq!(used(&[tried], 0), Some(0));
 }
 
 #[test]
@@ -89,11 +96,11 @@ fn a_suspect_comes_after_everybody_who_is_ready_and_before_nobody() {
     suspect.availability = Availability::Suspect;
     let mut reserve = ready(9);
     reserve.eligibility = Eligibility::FullReserve;
-    assert_eq!(pick_of(&[suspect, reserve], 0), Pick::Use(1));
+    assert_eq!(used(&[suspect, reserve], 0), Some(1));
     let mut tried = ready(0);
     tried.past = Past::Refused;
-    assert_eq!(pick_of(&[suspect, tried], 0), Pick::Use(0));
-    assert_eq!(pick_of(&[suspect], 0), Pick::Use(0));
+    assert_eq!(used(&[suspect, tried], 0), Some(0));
+    assert_eq!(used(&[suspect], 0), Some(0));
 }
 
 #[test]
@@ -131,7 +138,7 @@ fn shares_follow_the_weights_also_at_idle_and_a_weight_of_zero_gets_nothing() {
     // Fills up: the loads end in the proportion of the weights.
     let mut candidates = [weighted(0, 1), weighted(0, 3), weighted(0, 0)];
     for _ in 0..400 {
-        let Pick::Use(index) = pick_of(&candidates, rand::random()) else {
+        let Pick::Use(index, _) = pick_of(&candidates, rand::random()) else {
             panic!("nobody");
         };
         candidates[index].load += 1;
@@ -142,7 +149,7 @@ fn shares_follow_the_weights_also_at_idle_and_a_weight_of_zero_gets_nothing() {
     assert_eq!(shares(&[weighted(0, 1), weighted(0, 3)], 100), [0, 100]);
     // No overflow: the largest there is.
     let most = weighted(usize::MAX, u32::MAX);
-    assert_eq!(pick_of(&[most, weighted(0, 1)], 1), Pick::Use(1));
+    assert_eq!(used(&[most, weighted(0, 1)], 1), Some(1));
 }
 
 #[test]
@@ -166,7 +173,7 @@ fn two_draws_miss_nobody_among_many_that_cannot_serve() {
     }
     candidates[63].eligibility = Eligibility::FullReserve;
     for random in 0..200 {
-        assert_eq!(pick_of(&candidates, random), Pick::Use(63));
+        assert_eq!(used(&candidates, random), Some(63));
     }
     candidates[63].availability = Availability::Probing;
     assert_eq!(pick_of(&candidates, 1), Pick::Wait(None));
@@ -198,7 +205,10 @@ proptest::proptest! {
             .collect();
         let best = candidates.iter().filter_map(Candidate::rank).min();
         match pick_of(&candidates, random) {
-            Pick::Use(index) => proptest::prop_assert_eq!(candidates[index].rank(), best),
+            Pick::Use(index, rank) => {
+                proptest::prop_assert_eq!(candidates[index].rank(), best);
+                proptest::prop_assert_eq!(Some(rank), best);
+            },
             Pick::Wait(_) => proptest::prop_assert_eq!(best, None),
         }
     }

@@ -118,7 +118,7 @@ async fn under_retry_each_attempt_is_a_call_of_its_own() {
     assert_eq!(world.calls("a"), 3);
     assert_eq!(world.balance.load(), 0, "no guard of an attempt is left");
     world.mood("a", Mood::Works);
-    let (_, guard) = retried.oneshot(Ask::default()).await.unwrap().into_parts();
+    let (guard, _) = retried.oneshot(Ask::default()).await.unwrap().into_parts();
     assert_eq!(world.balance.load(), 1);
     drop(guard);
 }

@@ -43,6 +43,12 @@ impl Eligible<Pool> for Read {
 
 pub(super) type Held = (OwnedSemaphorePermit, Guard);
 
+/// A tuple is dropped in its own order.
+fn held(served: Balanced<OwnedSemaphorePermit>) -> Held {
+    let (guard, permit) = served.into_parts();
+    (permit, guard)
+}
+
 pub(super) struct Pools {
     pub(super) balance: Balance<Pool>,
     changes: mpsc::UnboundedSender<Result<Change<&'static str, Pool>, String>>,
@@ -75,7 +81,7 @@ impl Pools {
 
     pub(super) async fn hold(&self, name: &'static str) -> Held {
         let served = self.balance.clone().oneshot(Read(Some(name))).await;
-        served.unwrap().into_parts()
+        held(served.unwrap())
     }
 
     pub(super) fn waiter(&self, names: Option<&'static str>) -> Waiter {
@@ -117,7 +123,7 @@ impl Waiter {
     pub(super) fn poll(&mut self) -> Option<Held> {
         let waker = waker(Arc::clone(&self.woken));
         match self.call.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(served) => Some(served.unwrap().into_parts()),
+            Poll::Ready(served) => Some(held(served.unwrap())),
             Poll::Pending => None,
         }
     }
@@ -224,7 +230,7 @@ async fn calls_are_served_in_the_order_in_which_they_came() {
         .map(|n| {
             let (balance, served) = (world.balance.clone(), Arc::clone(&served));
             tokio::spawn(async move {
-                let held = balance.oneshot(Read(None)).await.unwrap().into_parts();
+                let held = held(balance.oneshot(Read(None)).await.unwrap());
                 served.lock().unwrap().push(n);
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 give_back(held);

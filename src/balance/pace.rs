@@ -1,0 +1,292 @@
+//! How fast endpoints answer, as weights for the pick.
+//!
+//! Owns the estimate. It is to be fed with what an endpoint alone determines (the time of a complete
+//! answer), never with the time that the application keeps a checkout. It must leave endpoints alike
+//! that are nearly alike, for equal weights are what lets ties be random and shares equal; and it
+//! must neither read a clock nor make a pick wait: a weight is one atomic.
+//!
+//! Requests in flight tell a busy client which endpoint is slow. One that has few in flight sees too
+//! little of it: with a replica three times slower, hundred such clients had four times the mean
+//! answer time that they have with these weights (`tests/simulation`).
+//!
+//! * The typical time is the mean of the *logarithm*, which one long answer hardly moves.
+//! * An answer's weight in it falls to 1/e within [`MEMORY`], also while none come: an endpoint that
+//!   was slow, and is therefore not used, is forgotten, and tried again.
+//! * An endpoint counts as slow from [`SLOW`] times the fastest on, and then has 1/n of the weight.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// From how many times the fastest on an endpoint counts as slow.
+const SLOW: f64 = 2.0;
+/// No endpoint counts as slower than this: it has to be tried now and then.
+const SLOWEST: f64 = 30.0;
+/// How long answers are remembered, in seconds.
+const MEMORY: f64 = 10.0;
+/// So many answers are believed half, and with fewer nobody is the fastest.
+const FEW: f64 = 4.0;
+/// Answers faster than this are alike.
+const SHORTEST: Duration = Duration::from_micros(10);
+/// Weights are set so often at most, in milliseconds.
+const EVERY: u64 = 100;
+
+/// Endpoints that are compared with each other: those that do the same kind of work.
+///
+/// Cheap to clone; clones are the same group. See [`Pace`].
+#[derive(Clone)]
+pub struct Paces(Arc<Group>);
+
+struct Group {
+    began: Instant,
+    /// Milliseconds after `began` before which nothing is weighed.
+    due: AtomicU64,
+    members: Mutex<Vec<Weak<Member>>>,
+}
+
+/// One endpoint's pace: how fast it answers, and the weight that follows.
+///
+/// For [`Eligible::weight`](super::Eligible::weight): a request returns [`Pace::weight`], and whoever
+/// sees an answer arrive calls [`Pace::observe`]. When the value is dropped the endpoint is out of
+/// the group.
+pub struct Pace {
+    group: Paces,
+    member: Arc<Member>,
+}
+
+struct Member {
+    weight: AtomicU32,
+    typical: Mutex<Typical>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Typical {
+    /// The mean of the logarithm of seconds.
+    ln: f64,
+    /// Answers that are remembered, each by what is left of its weight.
+    samples: f64,
+    /// When the last one came, in seconds after the group began.
+    at: f64,
+}
+
+impl Typical {
+    fn samples_at(&self, now: f64) -> f64 {
+        self.samples * (-(now - self.at).max(0.0) / MEMORY).exp()
+    }
+
+    fn observe(&mut self, took: Duration, now: f64) {
+        self.samples = self.samples_at(now) + 1.0;
+        self.ln += (took.max(SHORTEST).as_secs_f64().ln() - self.ln) / self.samples;
+        self.at = self.at.max(now);
+    }
+
+    fn weight(&self, fastest: f64, now: f64) -> u32 {
+        let samples = self.samples_at(now);
+        let slowness = ((self.ln - fastest) * samples / (samples + FEW)).exp();
+        // Also if nobody is the fastest: then it is infinitely far away.
+        if !slowness.is_finite() || slowness < SLOW {
+            return Pace::FULL;
+        }
+        (f64::from(Pace::FULL) / slowness.min(SLOWEST)).round() as u32
+    }
+}
+
+impl Paces {
+    /// A group without endpoints. `now` is the time from which it counts.
+    pub fn new(now: Instant) -> Self {
+        Self(Arc::new(Group {
+            began: now,
+            due: AtomicU64::new(EVERY),
+            members: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// An endpoint of the group, of which nothing is known yet: it has full weight.
+    pub fn join(&self) -> Pace {
+        let member = Arc::new(Member {
+            weight: AtomicU32::new(Pace::FULL),
+            typical: Mutex::new(Typical::default()),
+        });
+        lock(&self.0.members).push(Arc::downgrade(&member));
+        Pace {
+            group: self.clone(),
+            member,
+        }
+    }
+
+    fn weigh(&self, now: f64) {
+        let mut members = lock(&self.0.members);
+        members.retain(|member| member.strong_count() > 0);
+        let typical = |member: &Weak<Member>| {
+            let member = member.upgrade()?;
+            let typical = *lock(&member.typical);
+            Some((member, typical))
+        };
+        let known = members
+            .iter()
+            .filter_map(typical)
+            .map(|(_, typical)| typical);
+        let known = known.filter(|typical| typical.samples_at(now) >= FEW);
+        let fastest = known
+            .map(|typical| typical.ln)
+            .fold(f64::INFINITY, f64::min);
+        for (member, typical) in members.iter().filter_map(typical) {
+            let weight = typical.weight(fastest, now);
+            member.weight.store(weight, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Pace {
+    /// The weight of an endpoint that is not slow; a common multiple of the small numbers.
+    pub const FULL: u32 = 60;
+
+    /// Between 2 and [`Pace::FULL`]: one atomic load.
+    pub fn weight(&self) -> u32 {
+        self.member.weight.load(Ordering::Relaxed)
+    }
+
+    /// The endpoint gave a complete answer at `now`, and took so long. Failures and answers that
+    /// were not waited for must not be reported: they say nothing of its pace.
+    pub fn observe(&self, took: Duration, now: Instant) {
+        let since = now.saturating_duration_since(self.group.0.began);
+        let seconds = since.as_secs_f64();
+        lock(&self.member.typical).observe(took, seconds);
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let due = self.group.0.due.load(Ordering::Relaxed);
+        if millis < due {
+            return;
+        }
+        let (next, order) = (millis.saturating_add(EVERY), Ordering::Relaxed);
+        let turn = self.group.0.due.compare_exchange(due, next, order, order);
+        if turn.is_ok() {
+            self.group.weigh(seconds);
+        }
+    }
+}
+
+impl fmt::Debug for Paces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Paces").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pace")
+            .field("weight", &self.weight())
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Each endpoint answers every 10 ms for `seconds`; `None`: it is not asked.
+    fn run(paces: &[&Pace], from: Instant, seconds: u32, took: &[Option<Duration>]) -> Instant {
+        let mut now = from;
+        for _ in 0..seconds * 100 {
+            now += 10 * MS;
+            for (pace, took) in paces.iter().zip(took) {
+                if let Some(took) = took {
+                    pace.observe(*took, now);
+                }
+            }
+        }
+        now
+    }
+
+    fn pair(now: Instant) -> (Pace, Pace) {
+        let paces = Paces::new(now);
+        (paces.join(), paces.join())
+    }
+
+    #[test]
+    fn a_slow_endpoint_loses_weight_by_how_slow_it_is_and_nearly_equal_ones_keep_theirs() {
+        for (slow, least, most) in [(10, 60, 60), (19, 60, 60), (30, 19, 21), (9_000, 2, 2)] {
+            let now = Instant::now();
+            let (a, b) = pair(now);
+            run(&[&a, &b], now, 20, &[Some(10 * MS), Some(slow * MS)]);
+            assert_eq!(a.weight(), Pace::FULL);
+            assert!(
+                (least..=most).contains(&b.weight()),
+                "{slow}: {}",
+                b.weight()
+            );
+        }
+    }
+
+    #[test]
+    fn a_single_answer_neither_condemns_an_endpoint_nor_makes_it_the_fastest() {
+        let now = Instant::now();
+        let (a, b) = pair(now);
+        let now = run(&[&a], now, 1, &[Some(10 * MS)]);
+        b.observe(100 * MS, now);
+        let now = run(&[&a], now, 1, &[Some(10 * MS)]);
+        assert_eq!(b.weight(), Pace::FULL, "slow once");
+
+        let (a, b) = pair(now);
+        let now = run(&[&a], now, 1, &[Some(10 * MS)]);
+        b.observe(MS, now);
+        run(&[&a], now, 1, &[Some(10 * MS)]);
+        assert_eq!(a.weight(), Pace::FULL, "nothing is known of a faster one");
+    }
+
+    #[test]
+    fn a_long_answer_now_and_then_does_not_count() {
+        let now = Instant::now();
+        let (a, b) = pair(now);
+        let mut now = now;
+        for _ in 0..20 {
+            now = run(&[&a, &b], now, 1, &[Some(MS), Some(MS)]);
+            b.observe(2_000 * MS, now);
+        }
+        run(&[&a, &b], now, 1, &[Some(MS), Some(MS)]);
+        assert_eq!(b.weight(), Pace::FULL);
+    }
+
+    #[test]
+    fn what_is_not_asked_any_more_is_forgotten_as_slow_and_as_the_fastest() {
+        let now = Instant::now();
+        let (a, b) = pair(now);
+        let now = run(&[&a, &b], now, 20, &[Some(MS), Some(9 * MS)]);
+        assert!(b.weight() < 10);
+        let later = run(&[&a], now, 120, &[Some(MS)]);
+        assert_eq!(b.weight(), Pace::FULL, "it is tried again");
+
+        run(&[&b], later, 120, &[Some(9 * MS)]);
+        assert_eq!(b.weight(), Pace::FULL, "nobody faster is left");
+    }
+
+    #[test]
+    fn an_endpoint_that_is_gone_is_compared_with_no_more() {
+        let now = Instant::now();
+        let (fast, b) = pair(now);
+        let now = run(&[&fast, &b], now, 20, &[Some(MS), Some(9 * MS)]);
+        assert!(b.weight() < 10);
+        drop(fast);
+        run(&[&b], now, 1, &[Some(9 * MS)]);
+        assert_eq!(b.weight(), Pace::FULL);
+    }
+
+    #[test]
+    fn time_that_stands_still_or_goes_back_does_no_harm() {
+        let now = Instant::now();
+        let (a, b) = pair(now + 100 * MS);
+        for took in [Duration::ZERO, Duration::MAX, MS] {
+            a.observe(took, now);
+            b.observe(took, now + 500 * MS);
+        }
+        assert!((2..=Pace::FULL).contains(&a.weight()));
+        assert!((2..=Pace::FULL).contains(&b.weight()));
+    }
+}
