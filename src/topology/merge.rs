@@ -33,8 +33,8 @@ struct Wanted {
 /// [`Topology::pods`].
 ///
 /// * An answer without addresses changes nothing.
-/// * An address in the answer is listed. Of one pod (for pods without an ordinal: of all of them
-///   together) IPv6 addresses are used only if there is no IPv4 address.
+/// * An address in the answer is listed. Of one pod (for pods that the answer gives no ordinal: of
+///   all of them together) IPv6 addresses are used only if there is no IPv4 address.
 /// * An address that the answer gives no ordinal stays with the pod it is known to be, unless the
 ///   answer has that pod elsewhere.
 /// * A known address that the answer lacks is absent from `now` on, and removed once it has been
@@ -51,8 +51,10 @@ pub fn merge(
     now: Instant,
     grace: Duration,
 ) -> (Topology, Vec<Change>) {
+    let nameless = answer.pods.iter().filter(|pod| pod.ordinal.is_none());
+    let v4 = nameless.flat_map(sockets).any(|socket| socket.is_ipv4());
     let answer = &*attributed(old, answer);
-    let mut wanted = read(answer);
+    let mut wanted = read(answer, v4);
     if wanted.is_empty() {
         return (old.clone(), Vec::new());
     }
@@ -136,8 +138,9 @@ fn key(pod: &Pod) -> Key {
     }
 }
 
-/// What the answer says, by pod, of the address families that are used.
-fn read(answer: &Answer) -> BTreeMap<Key, Wanted> {
+/// What the answer says, by pod, of the address families that are used; `v4` is for the pods
+/// without an ordinal, as many as came without.
+fn read(answer: &Answer, v4: bool) -> BTreeMap<Key, Wanted> {
     let mut wanted: BTreeMap<Key, Wanted> = BTreeMap::new();
     for pod in &answer.pods {
         let Some(ordinal) = pod.ordinal else { continue };
@@ -157,9 +160,8 @@ fn read(answer: &Answer) -> BTreeMap<Key, Wanted> {
         .values()
         .flat_map(|pod| pod.sockets.iter().copied())
         .collect();
-    let nameless = || answer.pods.iter().filter(|pod| pod.ordinal.is_none());
-    let v4 = nameless().flat_map(sockets).any(|socket| socket.is_ipv4());
-    for pod in nameless() {
+    let nameless = answer.pods.iter().filter(|pod| pod.ordinal.is_none());
+    for pod in nameless {
         for socket in sockets(pod) {
             if socket.is_ipv4() == v4 && !named.contains(&socket) {
                 let entry = wanted.entry(Key::Address(socket)).or_default();

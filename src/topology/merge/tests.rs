@@ -362,3 +362,27 @@ fn an_incomplete_answer_takes_no_pod_away_and_still_adds_and_moves() {
     let (new, _) = merge(&new, &whole, after(start, 61), GRACE);
     assert_eq!(shown(&new)[1..], ["1: (10.0.0.2)", "3: (10.0.0.3)"]);
 }
+
+/// Found by fuzzing: the IPv6 address, absent for long, was removed with the answer that listed it,
+/// and added by the next one as another pod's.
+#[test]
+fn an_answer_that_has_lost_the_names_says_the_same_twice() {
+    let start = start();
+    let known = answer(&[(0, &["fd00::1"])]);
+    let (topology, _) = merge(&Topology::default(), &known, start, GRACE);
+    let (topology, _) = merge(&topology, &answer(&[(0, &["10.0.0.1"])]), start, GRACE);
+    // Ordinal 0 is gone for long, but what it was last is kept.
+    let others = answer(&[(1, &["10.0.0.2"])]);
+    let (topology, _) = merge(&topology, &others, start, GRACE);
+    assert_eq!(shown(&topology), ["0: (10.0.0.1) (fd00::1)", "1: 10.0.0.2"]);
+
+    let nameless = ["10.0.0.1", "fd00::1"].map(|at| found(None, &[at]));
+    let nameless = Answer::new("mysql", nameless, None);
+    let later = after(start, 300);
+    let (topology, _) = merge(&topology, &nameless, later, GRACE);
+    let expected = ["0: 10.0.0.1", "1: (10.0.0.2)"];
+    assert_eq!(shown(&topology), expected);
+    let (topology, changes) = merge(&topology, &nameless, later, GRACE);
+    assert_eq!(shown(&topology), expected);
+    assert_eq!(words(&changes), [] as [&str; 0]);
+}
