@@ -12,6 +12,10 @@
 /// [`ResolveError::kind`](crate::discovery::ResolveError::kind) says it).
 pub const LOOK_UPS: &str = "headless_mysql_look_ups_total";
 
+/// Queries sent to name servers: a look-up is one or more. Labels: `protocol` (`UDP`, `TCP`),
+/// `outcome` (`ok`, `no_data`, `not_found`, `server_failure`, `timeout`, `truncated`, `io`).
+pub const DNS_QUERIES: &str = "headless_mysql_dns_queries_total";
+
 /// Changes of the set of pods. Labels: `service`, `change` (`added`, `returned`, `absent`,
 /// `removed`, `renamed`, `service`).
 pub const TOPOLOGY_CHANGES: &str = "headless_mysql_topology_changes_total";

@@ -44,9 +44,12 @@ async fn a_refresh_costs_one_query_or_two_whatever_the_number_of_pods() {
         assert_eq!(queries(pods).await, [1, 1, 1], "{pods}");
     }
     // Truncated there, and asked again over TCP.
-    for pods in [16, 100, 300] {
+    for pods in [16, 100, 700] {
         assert_eq!(queries(pods).await, [2, 2, 2], "{pods}");
     }
+    // SRV does not fit into TCP either: SRV, A and A over TCP, SRV over TCP, and each pod. Then the
+    // addresses alone, for some time.
+    assert_eq!(queries(1_000).await, [4 + 1_000, 2, 2]);
 }
 
 /// `cargo test` builds examples before it runs tests, into a folder beside theirs; with `--test` it

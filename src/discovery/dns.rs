@@ -17,7 +17,7 @@ use super::ladder::{Ladder, Wanted};
 use super::system::{self, Watched};
 use super::transcript::{Book, Notes};
 use super::{Answer, BoxFuture, Resolve, ResolveError, Transcript};
-use crate::name::{SearchList, ServiceName};
+use crate::name::{SearchList, ServiceName, is_label};
 
 /// Looks up a headless Service in DNS.
 ///
@@ -278,8 +278,9 @@ impl DnsResolverBuilder {
     /// # Errors
     ///
     /// [`ResolveError::NoServer`] without a name server, [`ResolveError::Config`] if `resolv.conf`
-    /// is needed and cannot be read.
+    /// is needed and cannot be read, or the name of the port or the StatefulSet is no DNS label.
     pub fn build(self) -> Result<DnsResolver, ResolveError> {
+        self.check()?;
         let (file, text) = self.dns.open(!self.service.is_absolute())?;
         let setup = self.set_up(&text, None)?;
         Ok(DnsResolver {
@@ -287,6 +288,25 @@ impl DnsResolverBuilder {
             file,
             setup: Mutex::new(Arc::new(setup)),
         })
+    }
+
+    /// What would only make names that no DNS has.
+    fn check(&self) -> Result<(), ResolveError> {
+        let names = [
+            ("port", &self.port_name),
+            ("StatefulSet", &self.statefulset),
+        ];
+        for (what, given) in names {
+            if let Some(given) = given
+                && !is_label(&given.to_ascii_lowercase())
+            {
+                return Err(ResolveError::Config {
+                    name: self.service.to_string(),
+                    message: format!("`{given}` is no name of a {what}"),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn set_up(&self, text: &str, old: Option<&Setup>) -> Result<Setup, ResolveError> {
@@ -302,6 +322,7 @@ impl DnsResolverBuilder {
             statefulset: self.statefulset.as_ref().map(lower),
             default_set: self.service.first_label().to_owned(),
             allow_alias: self.allow_alias,
+            patience: self.dns.deadline / 4 * 3,
         };
         let ladder = Ladder::new(wanted, old.map(|old| &old.ladder));
         Ok(Setup { ladder, client })

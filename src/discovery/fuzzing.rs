@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use hickory_resolver::proto::op::Message;
@@ -70,6 +71,7 @@ pub fn look_up(bytes: &[u8], statefulset: Option<&str>) -> Option<Result<Answer,
         default_set: "mysql".to_owned(),
         // So that one of the two ways is followed with each choice of a StatefulSet.
         allow_alias: statefulset.is_some(),
+        patience: Duration::from_secs(3600),
     };
     let ladder = Ladder::new(wanted, None);
     let wire = Wire(Mutex::new(bytes));

@@ -16,13 +16,16 @@
 //!   was lost.
 //! * A pool that speaks both protocols does not tell which one answered, and gives both together
 //!   one deadline. Each of our pools speaks one, and we go from UDP to TCP ourselves.
+//! * A connection on which nothing comes any more (the name server's node is gone, and nobody
+//!   closes it) is used again: hickory gives it up only if its own timer ends a query, and ours
+//!   does so first. After a query over TCP that was lost we begin with a new pool.
 //!
 //! Owns the connections to name servers, and which of them is asked. It must never know what a
 //! Service is.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverOpts};
@@ -37,9 +40,12 @@ use tokio::time::timeout;
 use super::ResolveError;
 use super::ladder::Ask;
 use super::transcript::{self, Notes, Protocol};
+use crate::observe;
 
 /// How often a name server that does not answer is asked.
 const ROUNDS: usize = 2;
+/// No name server is waited for longer.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The name servers, asked one after the other.
 pub(super) struct Client {
@@ -52,7 +58,7 @@ pub(super) struct Client {
 struct Server {
     address: SocketAddr,
     udp: Pool,
-    tcp: Pool,
+    tcp: Mutex<Pool>,
 }
 
 type Pool = NameServerPool<TokioRuntimeProvider>;
@@ -64,8 +70,26 @@ impl Server {
         Ok(Self {
             address,
             udp: pool(address, timeout, ConnectionConfig::udp())?,
-            tcp: pool(address, timeout, ConnectionConfig::tcp())?,
+            tcp: Mutex::new(pool(address, timeout, ConnectionConfig::tcp())?),
         })
+    }
+
+    fn pool(&self, protocol: Protocol) -> Pool {
+        match protocol {
+            Protocol::Udp => self.udp.clone(),
+            Protocol::Tcp => self
+                .tcp
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        }
+    }
+
+    /// The connection may be dead: the next query makes a new one. Queries on it go on.
+    fn leave_connection(&self, timeout: Duration) {
+        if let Ok(new) = pool(self.address, timeout, ConnectionConfig::tcp()) {
+            *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        }
     }
 
     /// Over UDP, and if the answer does not fit, over TCP: `limit` each.
@@ -97,10 +121,7 @@ impl Server {
         protocol: Protocol,
         notes: Notes<'_>,
     ) -> Result<Message, NetError> {
-        let pool = match protocol {
-            Protocol::Udp => &self.udp,
-            Protocol::Tcp => &self.tcp,
-        };
+        let pool = self.pool(protocol);
         let sent = notes.sent();
         // Defaults that matter: EDNS with 1232 bytes, recursion desired.
         let answer = pool
@@ -111,6 +132,10 @@ impl Server {
             Ok(Err(error)) => Err(error),
             Err(_) => Err(NetError::Timeout),
         };
+        if let (Protocol::Tcp, Err(NetError::Timeout)) = (protocol, &result) {
+            self.leave_connection(limit);
+        }
+        count(protocol, &result);
         if let Some(sent) = sent {
             let said = result.as_ref().map_err(said);
             sent.answered(name, query.query_type(), (self.address, protocol), said);
@@ -138,6 +163,26 @@ fn pool(
     Ok(NameServerPool::from_config([server], context, provider))
 }
 
+/// One query more, for dashboards. The words are those of [`ResolveError::kind`].
+fn count(protocol: Protocol, result: &Result<Message, NetError>) {
+    let of_code = |code| match code {
+        ResponseCode::NoError => "no_data",
+        ResponseCode::NXDomain => "not_found",
+        _ => "server_failure",
+    };
+    let outcome = match result {
+        Ok(message) if message.answers.is_empty() => of_code(message.metadata.response_code),
+        Ok(_) => "ok",
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => of_code(none.response_code),
+        Err(NetError::Dns(_)) => "server_failure",
+        Err(NetError::Timeout) => "timeout",
+        Err(NetError::Truncated) => "truncated",
+        Err(_) => "io",
+    };
+    let labels = [("protocol", protocol.as_str()), ("outcome", outcome)];
+    observe::count(observe::DNS_QUERIES, &labels);
+}
+
 /// What came in place of a message, for transcripts.
 fn said(error: &NetError) -> String {
     match error {
@@ -161,6 +206,8 @@ impl Client {
             let name = name.to_owned();
             return Err(ResolveError::NoServer { name });
         }
+        // No clock holds much more, and hickory adds it to the time.
+        let timeout = timeout.min(LONGEST);
         let servers = addresses
             .iter()
             .map(|address| Server::new(*address, timeout))

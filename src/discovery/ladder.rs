@@ -12,16 +12,19 @@ mod attribution;
 mod memory;
 
 use std::future::Future;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use hickory_resolver::proto::op::Message;
 use hickory_resolver::proto::rr::RecordType;
+use tokio::time::Instant;
 
 use self::memory::{Memory, Rung};
+use super::candidates;
 use super::records::{self, Target, Ttl};
 use super::transcript::Notes;
 use super::{Answer, BoxFuture, ResolveError};
-use crate::name::{is_service, service_of_pod};
+use crate::name::service_of_pod;
 
 /// Queries in flight at once when pods are asked for one by one.
 const CONCURRENCY: usize = 16;
@@ -54,6 +57,9 @@ pub(super) struct Wanted {
     pub(super) default_set: String,
     /// Whether an alias at the Service's name is followed.
     pub(super) allow_alias: bool,
+    /// For how long pods are asked for one by one: an answer that lacks some ordinals is better
+    /// than none.
+    pub(super) patience: Duration,
 }
 
 /// The names to ask, and what was learnt about them.
@@ -69,6 +75,7 @@ struct Climb<'a, A> {
     memory: &'a Memory,
     dns: &'a A,
     notes: Notes<'a>,
+    began: Instant,
 }
 
 /// Where the pods were found.
@@ -97,12 +104,17 @@ impl Ladder {
             memory: &self.memory,
             dns,
             notes,
+            began: Instant::now(),
         };
         let mut tried = Vec::new();
-        for i in self.order() {
-            match climb.candidate(i).await {
-                Ok(answer) => {
-                    self.remember(i);
+        let candidates = &self.wanted.candidates;
+        for i in candidates::order(candidates, self.memory.winner()) {
+            let start = self.memory.start(i);
+            match climb.candidate(&candidates[i], start).await {
+                Ok((rung, answer)) => {
+                    if candidates::may_win(candidates, i) {
+                        self.memory.won(i, rung, start);
+                    }
                     return Ok(answer);
                 }
                 Err(error) => {
@@ -118,46 +130,20 @@ impl Ladder {
         }
         Err(ResolveError::of_search(&self.wanted.service, tried))
     }
-
-    /// The candidates to ask: the last winner first, then the others. Once the name of a
-    /// Kubernetes Service has answered, only such names: when its last pod goes, a host of the
-    /// same name elsewhere on the search list (or a wildcard there) must not step in.
-    fn order(&self) -> Vec<usize> {
-        let candidates = &self.wanted.candidates;
-        let winner = self.memory.winner();
-        let strict = winner.is_some_and(|winner| is_kubernetes(&candidates[winner]));
-        let rest = (0..candidates.len()).filter(|i| Some(*i) != winner);
-        let rest = rest.filter(|i| !strict || is_kubernetes(&candidates[*i]));
-        winner.into_iter().chain(rest).collect()
-    }
-
-    /// Remembers who answered, unless the name of a Kubernetes Service was passed over for another
-    /// kind of name: the Service may only not exist yet.
-    fn remember(&self, i: usize) {
-        let candidates = &self.wanted.candidates;
-        let passed_over = || candidates[..i].iter().any(|name| is_kubernetes(name));
-        if is_kubernetes(&candidates[i]) || !passed_over() {
-            self.memory.won(i);
-        }
-    }
 }
 
 // === impl Climb ===
 
 impl<A: Ask> Climb<'_, A> {
     /// All rungs for one candidate, from the one that answered last.
-    async fn candidate(&self, i: usize) -> Result<Answer, ResolveError> {
-        let name = &self.wanted.candidates[i];
-        let start = self.memory.start(i);
+    async fn candidate(&self, name: &str, start: Rung) -> Result<Found, ResolveError> {
         let mut found = self.climb(name, start, MAX_ALIASES).await;
         if start != Rung::TOP && found.as_ref().is_err_and(ResolveError::is_absence) {
             self.notes
                 .conclude(|| format!("{name} does not answer as it did; all ways are tried again"));
             found = self.climb(name, Rung::TOP, MAX_ALIASES).await;
         }
-        let (rung, answer) = found?;
-        self.memory.reached(i, rung, start);
-        Ok(answer)
+        found
     }
 
     /// The rungs at one name, from `start` on.
@@ -255,6 +241,8 @@ impl<A: Ask> Climb<'_, A> {
     ) -> Result<Option<Answer>, ResolveError> {
         let why = match &error {
             error if error.is_absence() => "there is none",
+            // Too long with the port's name in front.
+            ResolveError::Config { .. } => "DNS has no such names",
             ResolveError::Truncated { .. } => "the answer is too large",
             _ => return Err(error),
         };
@@ -331,14 +319,14 @@ pub(super) async fn any_family(
     })
 }
 
-/// Whether there is no such pod. Cluster DNS with autopath says so with a stranger's records.
+/// Whether there is no such pod. Cluster DNS with autopath says so with a stranger's records; and
+/// a name that cannot be asked (too long, odd bytes) is no pod's.
 fn is_gone(error: &ResolveError) -> bool {
-    error.is_absence() || matches!(error, ResolveError::Foreign { .. })
-}
-
-/// Whether the name has the form of a Kubernetes Service's, or of a pod's of one.
-fn is_kubernetes(name: &str) -> bool {
-    is_service(name) || is_pod(name)
+    error.is_absence()
+        || matches!(
+            error,
+            ResolveError::Foreign { .. } | ResolveError::Config { .. }
+        )
 }
 
 fn is_pod(name: &str) -> bool {

@@ -6,6 +6,7 @@
 //! what it remembers in place of asking, or turn an error into an empty answer: what an error means
 //! for the pods known so far is `topology`'s to say.
 
+mod candidates;
 mod dns;
 mod error;
 mod fixed;

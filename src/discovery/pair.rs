@@ -72,7 +72,7 @@ impl PrimaryAndReplicas {
         let ttls = [&primary, &replicas].map(|answer| answer.as_ref().and_then(|a| a.ttl));
         let ttl = ttls.into_iter().flatten().min();
 
-        let mut pods = primary.map_or_else(Vec::new, |answer| primaries(answer.pods));
+        let mut pods = primary.map_or_else(Vec::new, |answer| primaries(answer));
         let taken: BTreeSet<(IpAddr, u16)> = pods.iter().flat_map(sockets).collect();
         for mut pod in replicas.map_or_else(Vec::new, |answer| answer.pods) {
             let port = pod.port;
@@ -138,8 +138,10 @@ impl Resolve for PrimaryAndReplicas {
 }
 
 /// The primary Service's pods: who is ordinal 0.
-fn primaries(mut pods: Vec<FoundPod>) -> Vec<FoundPod> {
-    let alone = pods.len() == 1;
+fn primaries(answer: Answer) -> Vec<FoundPod> {
+    let mut pods = answer.pods;
+    // Of an answer that lacks some, nobody knows.
+    let alone = pods.len() == 1 && answer.complete;
     for pod in &mut pods {
         let primary = match pod.ordinal {
             Some(ordinal) => ordinal == Ordinal::PRIMARY,
@@ -270,6 +272,17 @@ mod tests {
                 .iter()
                 .any(|hint| hint.starts_with("replicas: "))
         );
+    }
+
+    #[tokio::test]
+    async fn the_only_pod_of_an_answer_that_lacks_some_is_no_primary() {
+        let pods: Pods<'_> = &[(None, "10-0-0-2", 2)];
+        let primary = told("p", Some(pods));
+        let alone = primary.1.lock().unwrap().clone().unwrap();
+        *primary.1.lock().unwrap() = Ok(alone.partial());
+        let both = PrimaryAndReplicas::new(primary, told("replicas", None));
+        let answer = both.resolve().await.unwrap();
+        assert_eq!(answer.pods[0].ordinal, None);
     }
 
     #[tokio::test]

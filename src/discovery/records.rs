@@ -117,15 +117,16 @@ pub(super) fn addresses(
             continue;
         };
         ttl.add(record.ttl);
-        if !found.contains(&address) {
-            found.push(address);
-        }
+        found.push(address);
     }
     if found.is_empty() {
         return Err(ResolveError::NoData {
             name: asked.to_owned(),
         });
     }
+    // Sorted, so that what appears twice is together.
+    found.sort_unstable();
+    found.dedup();
     Ok((found, ttl))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, OpCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, SRV};
@@ -57,6 +58,7 @@ pub(super) enum Say {
 pub(super) struct Script {
     table: Mutex<BTreeMap<(String, RecordType), Say>>,
     asked: Mutex<Vec<String>>,
+    delay: Mutex<Duration>,
 }
 
 impl Script {
@@ -86,6 +88,11 @@ impl Script {
         self.set(name, RecordType::A, Say::Records(records, vec![]));
     }
 
+    /// How long each answer takes.
+    pub(super) fn delay(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
+    }
+
     /// The queries since the last call, as `SRV mysql.`, sorted.
     pub(super) fn asked(&self) -> Vec<String> {
         let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
@@ -101,7 +108,16 @@ impl Ask for Script {
         kind: RecordType,
         _: Notes<'_>,
     ) -> Result<Message, ResolveError> {
+        // As the client does.
+        Name::from_ascii(name).map_err(|error| ResolveError::Config {
+            name: name.to_owned(),
+            message: error.to_string(),
+        })?;
         self.asked.lock().unwrap().push(format!("{kind} {name}"));
+        let delay = *self.delay.lock().unwrap();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let table = self.table.lock().unwrap();
         let name = name.to_owned();
         match table.get(&(name.clone(), kind)).cloned() {

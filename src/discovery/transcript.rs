@@ -142,8 +142,16 @@ impl Entry {
             owner: record.name.to_ascii(),
             kind: record.record_type().to_string(),
             ttl: Duration::from_secs(record.ttl.into()),
-            data: record.data.to_string(),
+            data: printable(record.data.to_string()),
         }
+    }
+}
+
+/// Without what a terminal would obey: TXT records and odd names have any bytes.
+fn printable(text: String) -> String {
+    match text.chars().any(char::is_control) {
+        true => text.escape_debug().to_string(),
+        false => text,
     }
 }
 
@@ -280,5 +288,19 @@ pub(super) fn mnemonic(code: ResponseCode) -> String {
         ResponseCode::FormErr => "FORMERR".to_owned(),
         ResponseCode::NotImp => "NOTIMP".to_owned(),
         code => format!("response code {}", u16::from(code)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn a_terminal_obeys_no_record() {
+        assert_eq!(
+            printable("0 33 3306 mysql-0.".to_owned()),
+            "0 33 3306 mysql-0."
+        );
+        assert_eq!(printable("\u{1b}[2J".to_owned()), "\\u{1b}[2J");
     }
 }

@@ -21,7 +21,7 @@ const MAX_LABEL: usize = 63;
 
 /// Whether `label` is a lower-case DNS-1123 label: 1 to 63 of `a-z`, `0-9` and `-`, with no dash
 /// at either end.
-fn is_label(label: &str) -> bool {
+pub(crate) fn is_label(label: &str) -> bool {
     let bytes = label.as_bytes();
     let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     bytes.len() <= MAX_LABEL

@@ -15,6 +15,8 @@ const STEP: Duration = Duration::from_millis(250);
 const BRISK: Duration = Duration::from_secs(3);
 /// Where every back-off ends.
 const SLOWEST: Duration = Duration::from_secs(5);
+/// No interval is longer, whatever is configured: beyond this clocks overflow.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// An episode lasts at least this long after its last demand, so that pokes a little further apart
 /// than a step do not each start a new one and so evade the back-off.
 const QUIET: Duration = Duration::from_secs(1);
@@ -75,6 +77,7 @@ struct Episode {
 
 impl Pace {
     pub(super) fn new(min: Duration, max: Duration) -> Self {
+        let (min, max) = (min.min(LONGEST), max.min(LONGEST));
         let max = max.max(min);
         Self {
             min,

@@ -18,6 +18,9 @@ use super::{Change, DiscoveryStatus, RefreshConfig, Topology, expire, merge};
 use crate::discovery::{Answer, Resolve, ResolveError};
 use crate::observe;
 
+/// How many changes of one look-up are told one by one; of a thousand pods nobody reads them all.
+const LOGGED: usize = 20;
+
 /// A handle to the task that looks up a Service again and again and publishes what it finds.
 ///
 /// Cheap to clone. The task ends when the last handle is dropped, even in the middle of a look-up;
@@ -336,11 +339,18 @@ impl Shared {
         if changes.is_empty() {
             return;
         }
-        for change in changes {
-            let (from, to) = (old.version(), next.version());
-            info!(service = %self.name, %change, from, to, "topology changed");
+        let (from, to) = (old.version(), next.version());
+        for (n, change) in changes.iter().enumerate() {
+            if n < LOGGED {
+                info!(service = %self.name, %change, from, to, "topology changed");
+            } else {
+                debug!(service = %self.name, %change, from, to, "topology changed");
+            }
             let labels = [("service", &*self.name), ("change", change.kind())];
             observe::count(observe::TOPOLOGY_CHANGES, &labels);
+        }
+        if let Some(more) = changes.len().checked_sub(LOGGED).filter(|more| *more > 0) {
+            info!(service = %self.name, more, from, to, "topology changed further");
         }
         self.topology.send_replace(Arc::new(next));
     }

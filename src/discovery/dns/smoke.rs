@@ -194,6 +194,10 @@ async fn three_pods_are_one_query() {
 
 #[tokio::test]
 async fn many_pods_come_over_tcp() {
+    #[cfg(feature = "metrics")]
+    let recorder = crate::observe::testing::Recorder::default();
+    #[cfg(feature = "metrics")]
+    let _recording = metrics::set_default_local_recorder(&recorder);
     let dns = nothing().await;
     // More than fit into 512 bytes.
     dns.pods(9);
@@ -206,6 +210,16 @@ async fn many_pods_come_over_tcp() {
         dns.asked(),
         [format!("udp SRV {SERVICE}"), format!("tcp SRV {SERVICE}")]
     );
+    #[cfg(feature = "metrics")]
+    {
+        let queries = |labels: &str| {
+            let key = format!("{}{{{labels}}}", crate::observe::DNS_QUERIES);
+            recorder.counters().get(&key).copied()
+        };
+        assert_eq!(queries("protocol=UDP,outcome=ok"), Some(1));
+        assert_eq!(queries("protocol=UDP,outcome=truncated"), Some(1));
+        assert_eq!(queries("protocol=TCP,outcome=ok"), Some(1));
+    }
 }
 
 #[tokio::test]
@@ -271,4 +285,49 @@ async fn silence_ends_in_time() {
         took >= Duration::from_millis(900) && took < Duration::from_secs(4),
         "{took:?}"
     );
+}
+
+/// Pods over UDP that do not fit, and over TCP one answer for each connection; after it the
+/// connection stays open and says nothing, as when the server's node is gone.
+#[tokio::test]
+async fn a_dead_connection_is_left_after_one_look_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = UdpSocket::bind(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let address = socket.local_addr().unwrap();
+    let (table, log) = (Table::default(), Log::default());
+    let handler = Arc::new(Handler {
+        table: Arc::clone(&table),
+        log: Arc::clone(&log),
+        otherwise: Act::Code(ResponseCode::NXDomain),
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&handler).serve_udp(socket));
+    tasks.spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let length = stream.read_u16().await.unwrap();
+            let mut query = vec![0; length.into()];
+            stream.read_exact(&mut query).await.unwrap();
+            let reply = handler.reply(&query, "tcp").unwrap();
+            let length = u16::try_from(reply.len()).unwrap().to_be_bytes();
+            let message = [&length, &*reply].concat();
+            stream.write_all(&message).await.unwrap();
+            held.push(stream);
+        }
+    });
+    let dns = Running {
+        address,
+        table,
+        log,
+        _tasks: tasks,
+    };
+    dns.pods(100);
+    let resolver = resolver(&[dns.address]);
+    assert_eq!(resolver.resolve().await.unwrap().pods.len(), 100);
+    // The connection is dead now.
+    let _ = resolver.resolve().await;
+    assert_eq!(resolver.resolve().await.unwrap().pods.len(), 100);
 }

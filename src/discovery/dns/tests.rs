@@ -21,4 +21,14 @@ async fn building_checks_what_it_can() {
             name: "mysql".to_owned()
         }
     );
+    let builder = DnsResolver::builder("mysql".parse().unwrap()).name_servers(vec![server]);
+    let long = "x".repeat(64);
+    for name in ["", "a.b", "a b", "-a", &long] {
+        let name = Some(name.to_owned());
+        let port = builder.clone().port_name(name.clone()).build();
+        let set = builder.clone().statefulset(name).build();
+        for result in [port, set] {
+            assert_eq!(result.unwrap_err().kind(), "config");
+        }
+    }
 }

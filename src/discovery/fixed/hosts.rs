@@ -3,13 +3,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
+use crate::discovery::candidates;
 use crate::discovery::dns::DnsOptions;
 use crate::discovery::hickory::Client;
 use crate::discovery::ladder::{Ask, any_family};
@@ -27,9 +27,10 @@ const MAX_ALIASES: usize = 4;
 /// A fixed list of servers by name or address; the place in the list is the ordinal.
 ///
 /// Names are looked up at each look-up, by DNS (A, and AAAA where there is no A) with the search
-/// list of `resolv.conf`, first the full name that answered last; the hosts file is not read, but `localhost` is known. An alias (CNAME) is
-/// followed, as the name was given for that one server. Addresses are taken as they are; without a
-/// name in the list, DNS is not used at all.
+/// list of `resolv.conf`, first the full name that answered last; if that is a pod's or a Service's,
+/// no other kind of name may answer in its place from then on. The hosts file is not read, but
+/// `localhost` is known. An alias (CNAME) is followed, as the name was given for that one server.
+/// Addresses are taken as they are; without a name in the list, DNS is not used at all.
 ///
 /// A name that cannot be looked up makes the answer [partial](Answer::partial): its server stays
 /// where it was. A look-up fails only if no server of the list has an address.
@@ -68,7 +69,7 @@ struct Host {
     address: Option<IpAddr>,
     port: u16,
     /// Which of the names that it may stand for answered last: that is asked first.
-    winner: AtomicUsize,
+    winner: Mutex<Option<String>>,
 }
 
 struct Setup {
@@ -266,7 +267,7 @@ impl Host {
                 Err(_) => None,
             },
             port,
-            winner: AtomicUsize::new(0),
+            winner: Mutex::default(),
         };
         if let Some(address) = text.parse::<SocketAddr>().ok().filter(|a| a.port() != 0) {
             return Ok(host(&address.ip().to_string(), address.port()));
@@ -308,17 +309,25 @@ impl Host {
             let name = self.name.clone();
             return Err(ResolveError::NoServer { name });
         };
+        self.search(&setup.search, &*setup.client, notes).await
+    }
+
+    async fn search(
+        &self,
+        search: &SearchList,
+        dns: &impl Ask,
+        notes: Notes<'_>,
+    ) -> Result<(Vec<IpAddr>, Ttl), ResolveError> {
+        let names = expand_host(&self.name, search);
+        let known = self.winner().clone();
+        let winner = known.and_then(|known| names.iter().position(|name| *name == known));
         let mut tried = Vec::new();
-        let mut candidates: Vec<_> = expand_host(&self.name, &setup.search)
-            .into_iter()
-            .enumerate()
-            .collect();
-        let winner = self.winner.load(Ordering::Relaxed);
-        candidates.sort_by_key(|(i, _)| *i != winner);
-        for (i, candidate) in candidates {
-            match addresses(&*setup.client, candidate, notes).await {
+        for i in candidates::order(&names, winner) {
+            match addresses(dns, names[i].clone(), notes).await {
                 Ok(found) => {
-                    self.winner.store(i, Ordering::Relaxed);
+                    if candidates::may_win(&names, i) {
+                        *self.winner() = Some(names[i].clone());
+                    }
                     return Ok(found);
                 }
                 Err(error) => {
@@ -331,6 +340,10 @@ impl Host {
             }
         }
         Err(ResolveError::of_search(&self.name, tried))
+    }
+
+    fn winner(&self) -> MutexGuard<'_, Option<String>> {
+        self.winner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

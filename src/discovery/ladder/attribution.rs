@@ -1,7 +1,7 @@
 //! The last rung: addresses, and which pod each of them is.
 //!
 //! Every pod is asked for by name, in bounded numbers at once, until each address is attributed.
-//! What cannot be attributed has no ordinal. Reverse look-ups (PTR) are no alternative: they are as
+//! What cannot be attributed, or not before time is up, has no ordinal. Reverse look-ups (PTR) are no alternative: they are as
 //! many, they name every Service of a pod, a typical cluster forwards those it does not know, and
 //! what they say would have to be verified forward.
 
@@ -12,7 +12,8 @@ use futures_util::{StreamExt, stream};
 use hickory_resolver::proto::rr::RecordType;
 
 use super::super::records::{self, Ttl};
-use super::{Ask, CONCURRENCY, Climb, any_family, is_gone, is_kubernetes, told, undotted};
+use super::{Ask, CONCURRENCY, Climb, any_family, is_gone, told, undotted};
+use crate::discovery::candidates::is_kubernetes;
 use crate::discovery::{Answer, FoundPod, ResolveError};
 use crate::name::{Ordinal, ordinal_of, pod_host, service_of_pod};
 
@@ -23,6 +24,8 @@ const SPARE_ORDINALS: usize = 8;
 #[derive(Default)]
 struct Attribution {
     unnamed: BTreeSet<IpAddr>,
+    /// What DNS has told: also that there is no such pod.
+    settled: BTreeSet<Ordinal>,
     pods: Vec<FoundPod>,
     ttl: Ttl,
     /// Why a pod could not be asked for.
@@ -92,15 +95,23 @@ impl<A: Ask> Climb<'_, A> {
         };
         let mut ordinals = self.ordinals(&known, listed.len());
         while !found.unnamed.is_empty() && !ordinals.is_empty() && found.failed.is_none() {
+            if self.began.elapsed() >= self.wanted.patience {
+                found.failed = Some(ResolveError::Timeout {
+                    name: name.to_owned(),
+                    after: self.wanted.patience,
+                    server: None,
+                });
+                break;
+            }
             let next = found.unnamed.len().min(CONCURRENCY).min(ordinals.len());
             let batch: Vec<Ordinal> = ordinals.drain(..next).collect();
             self.ask_for(batch, kind, service, &mut found).await;
         }
         // A pod that could not be asked for is believed to be where it was.
         if found.failed.is_some() {
-            for pod in known.into_iter().filter(|pod| pod.ordinal.is_some()) {
-                let named = found.pods.iter().any(|other| other.ordinal == pod.ordinal);
-                if !named && pod.addresses.iter().all(|a| found.unnamed.contains(a)) {
+            for pod in known {
+                let open = pod.ordinal.is_some_and(|n| !found.settled.contains(&n));
+                if open && pod.addresses.iter().all(|a| found.unnamed.contains(a)) {
                     found.take(pod);
                 }
             }
@@ -161,10 +172,13 @@ impl<A: Ask> Climb<'_, A> {
             match addresses {
                 Ok((addresses, ttl)) => {
                     found.ttl.join(ttl);
+                    found.settled.insert(ordinal);
                     let port = self.wanted.port;
                     found.take(FoundPod::new(Some(ordinal), host, addresses, port));
                 }
-                Err(error) if is_gone(&error) => {}
+                Err(error) if is_gone(&error) => {
+                    found.settled.insert(ordinal);
+                }
                 Err(error) => found.failed = Some(error),
             }
         }
@@ -175,8 +189,9 @@ impl<A: Ask> Climb<'_, A> {
 
 impl Attribution {
     fn take(&mut self, pod: FoundPod) {
-        self.unnamed
-            .retain(|address| !pod.addresses.contains(address));
+        for address in &pod.addresses {
+            self.unnamed.remove(address);
+        }
         self.pods.push(pod);
     }
 }

@@ -43,9 +43,19 @@ pub(super) struct Memory(Mutex<Learnt>);
 struct Learnt {
     /// The index of the candidate that answered last.
     winner: Option<usize>,
-    /// The rung it answered on, and since when those above were left alone.
-    rung: Option<(Rung, Instant)>,
+    reached: Option<Reached>,
     attributed: Option<Attributed>,
+}
+
+/// The rung that the winner answered on.
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    rung: Rung,
+    /// Since when those above were left alone.
+    since: Instant,
+    /// Not if a better one had answered before: one answer from an old cache does not decide, and
+    /// those above are asked again at the next look-up.
+    settled: bool,
 }
 
 /// Whose the addresses were when all pods were asked for.
@@ -66,34 +76,31 @@ impl Memory {
         self.learnt().winner
     }
 
-    pub(super) fn won(&self, candidate: usize) {
-        let mut learnt = self.learnt();
-        if learnt.winner != Some(candidate) {
-            learnt.winner = Some(candidate);
-        }
-    }
-
     /// Where to begin with this candidate.
     pub(super) fn start(&self, candidate: usize) -> Rung {
         let learnt = self.learnt();
-        match learnt.rung {
-            Some((rung, since)) if learnt.winner == Some(candidate) => {
-                let fresh = since.elapsed() < CLIMB_AGAIN;
-                if fresh { rung } else { Rung::TOP }
-            }
-            _ => Rung::TOP,
-        }
+        let reached = learnt.reached.filter(|_| learnt.winner == Some(candidate));
+        let fresh = |reached: &Reached| reached.settled && reached.since.elapsed() < CLIMB_AGAIN;
+        reached
+            .filter(fresh)
+            .map_or(Rung::TOP, |reached| reached.rung)
     }
 
     /// The candidate answered on this rung, after a climb from `start`.
-    pub(super) fn reached(&self, candidate: usize, rung: Rung, start: Rung) {
+    pub(super) fn won(&self, candidate: usize, rung: Rung, start: Rung) {
         let mut learnt = self.learnt();
-        let known = learnt.rung.filter(|_| learnt.winner == Some(candidate));
-        learnt.rung = match known {
+        let known = learnt.reached.filter(|_| learnt.winner == Some(candidate));
+        let (since, settled) = match known {
             // Nothing above was asked.
-            Some((known, since)) if known == rung && start == rung => Some((rung, since)),
-            _ => Some((rung, Instant::now())),
+            Some(known) if known.rung == rung && start == rung => (known.since, known.settled),
+            known => (Instant::now(), known.is_none_or(|known| known.rung >= rung)),
         };
+        learnt.winner = Some(candidate);
+        learnt.reached = Some(Reached {
+            rung,
+            since,
+            settled,
+        });
     }
 
     /// The pods behind these addresses, if they are the same as when all pods were asked for, and

@@ -25,6 +25,7 @@ fn wanted(candidates: &[&str]) -> Wanted {
         statefulset: None,
         default_set: "mysql".to_owned(),
         allow_alias: false,
+        patience: Duration::from_secs(3),
     }
 }
 

@@ -290,3 +290,12 @@ proptest! {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn intervals_without_end_are_a_day() {
+    let mut pace = Pace::new(Duration::MAX, Duration::MAX);
+    let now = Instant::now();
+    pace.begin();
+    pace.succeed(now, Some(Duration::MAX), 0.5);
+    assert_eq!(pace.due(), Some(now + LONGEST));
+}

@@ -118,3 +118,29 @@ async fn an_alias_is_followed_and_its_records_must_be_its_own() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_stranger_of_the_same_name_never_takes_the_place_of_a_pod() {
+    let search = SearchList::new(["default.svc.cluster.local", "corp.example"]).with_ndots(5);
+    let (pod, stranger) = (
+        "mysql-0.mysql.default.svc.cluster.local.",
+        "mysql-0.mysql.corp.example.",
+    );
+    let dns = Script::default();
+    let host = Host::parse("mysql-0.mysql", 3306).unwrap();
+    let found = async || {
+        let found = host.search(&search, &dns, Notes::NONE).await;
+        found.map(|(addresses, _)| addresses[0].to_string())
+    };
+    // A wildcard, while the pod has not been seen: not remembered.
+    dns.a(stranger, &[[6; 4]]);
+    assert_eq!(found().await.unwrap(), "6.6.6.6");
+    dns.a(pod, &[[10, 0, 0, 1]]);
+    dns.asked();
+    assert_eq!(found().await.unwrap(), "10.0.0.1");
+    assert_eq!(dns.asked(), [format!("A {pod}")]);
+    // The pod restarts.
+    dns.remove(pod);
+    assert!(found().await.unwrap_err().is_absence());
+    assert_eq!(dns.asked(), [format!("A {pod}")]);
+}
