@@ -228,3 +228,14 @@ async fn operators_are_told_once() {
     assert_eq!(count(&lines[1..2], "WARN", "no ready pod"), 1, "{lines:#?}");
     assert_eq!(count(&lines[2..], "INFO", "works again"), 1, "{lines:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_changes_are_not_hundreds_of_lines() {
+    let log = Log::default();
+    let _listening = log.listen(Level::INFO);
+    let discovery = Fake::new(Reply::Pods((0..200).collect(), 0)).start();
+    discovery.first_answer().await;
+    let lines = log.take();
+    assert_eq!(count(&lines, "INFO", "topology changed change="), LOGGED);
+    assert_eq!(count(&lines, "INFO", "more=180"), 1, "{lines:?}");
+}
