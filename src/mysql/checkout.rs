@@ -9,6 +9,7 @@ use super::connect::{Facts, SessionKind};
 use super::lease::Lease;
 use super::podconn::PodConn;
 use super::pool::{Idle, Pool};
+use super::position::{Seen, Standing};
 use super::request::{PodRequest, Target};
 use crate::error::ConnectError;
 use mysql_async::prelude::Queryable;
@@ -157,7 +158,7 @@ impl Pool {
 
     fn must_reconfirm(&self) -> bool {
         let known = self.known();
-        known.unfit.is_some() || known.asked.is_none_or(|at| at.elapsed() > RECONFIRM_AFTER)
+        known.unfit.is_some() || known.judged.is_none_or(|at| at.elapsed() > RECONFIRM_AFTER)
     }
 
     fn lend(self: &Arc<Self>, idle: Idle, slot: OwnedSemaphorePermit) -> PodConn {
@@ -286,7 +287,7 @@ impl Pool {
                 mysql_async::DriverError::ConnectionClosed,
             ));
         }
-        Ok(self.judge(facts, seen.as_deref(), kind))
+        Ok(self.judge(facts, &seen, kind))
     }
 
     pub(super) async fn dial(
@@ -314,7 +315,7 @@ impl Pool {
         lease.expires = self.room.expiry();
         // From here on the connection is good for somebody, if not for this caller.
         let conn = PodConn::new(raw, lease);
-        self.judge(facts, seen.as_deref(), kind)?;
+        self.judge(facts, &seen, kind)?;
         self.confirm();
         Ok(conn)
     }
@@ -326,7 +327,6 @@ impl Pool {
         }
         let mut known = self.known();
         known.unclaimed = None;
-        known.asked = Some(Instant::now());
         known.writable = Some(facts.writable);
         let before = known.identity.replace(facts.identity.clone());
         if before.is_none_or(|before| before == facts.identity) {
@@ -340,33 +340,35 @@ impl Pool {
     }
 
     /// Whether the server may be written to, and remembers the answer. Not asked of replicas.
-    fn judge(
-        &self,
-        facts: Facts,
-        seen: Option<&super::position::Position>,
-        kind: SessionKind,
-    ) -> Result<(), ConnectError> {
+    fn judge(&self, facts: Facts, seen: &Seen, kind: SessionKind) -> Result<(), ConnectError> {
         if !self.is_primary() {
             return Ok(());
         }
         let pod = || self.pod().clone();
+        let now = Instant::now();
+        let mut judged = Some(now);
         let verdict = if !facts.writable {
             Err(ConnectError::ReadOnly { pod: pod() })
         } else {
-            let advanced = self.history.advance(seen, facts.position);
-            advanced.map_err(|lost| ConnectError::HistoryLost {
-                pod: pod(),
-                seen: lost.seen,
-                found: lost.found,
-            })
+            match self.history.advance(seen, facts.position) {
+                Ok(Standing::Accepted) => Ok(()),
+                // It is asked again before the next write.
+                Ok(Standing::Provisional) => {
+                    judged = None;
+                    Ok(())
+                }
+                Err(lost) => Err(ConnectError::HistoryLost {
+                    pod: pod(),
+                    seen: lost.seen,
+                    found: lost.found,
+                }),
+            }
         };
         let was_lost = {
             let mut known = self.known();
             let before = std::mem::replace(&mut known.unfit, verdict.clone().err());
-            known.refused = verdict
-                .clone()
-                .err()
-                .map(|refusal| (Instant::now(), refusal));
+            known.judged = judged;
+            known.refused = verdict.clone().err().map(|refusal| (now, refusal));
             matches!(before, Some(ConnectError::HistoryLost { .. }))
         };
         if let Err(refusal @ ConnectError::HistoryLost { .. }) = &verdict

@@ -62,8 +62,8 @@ pub(super) struct Known {
     pub(super) writable: Option<bool>,
     /// Why it takes no writes (read-only, or history lost), as of its last word.
     pub(super) unfit: Option<ConnectError>,
-    /// When it was last asked who it is.
-    pub(super) asked: Option<Instant>,
+    /// When it was last judged whether it may take writes.
+    pub(super) judged: Option<Instant>,
     /// A refusal that another try so soon would only repeat.
     pub(super) refused: Option<(Instant, ConnectError)>,
     /// Why a connect failed whose caller had left: the next caller gets it, or a pod that never
@@ -187,7 +187,7 @@ impl Pool {
         match (self.primary.swap(primary, Ordering::AcqRel), primary) {
             (true, false) => self.ban(),
             // Nobody has judged its history yet.
-            (false, true) => self.known().asked = None,
+            (false, true) => self.known().judged = None,
             _ => {}
         }
     }
