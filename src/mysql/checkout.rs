@@ -12,6 +12,7 @@ use super::pool::{Idle, Pool};
 use super::position::{Seen, Standing};
 use super::request::{PodRequest, Target};
 use crate::error::ConnectError;
+use crate::observe;
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -304,6 +305,7 @@ impl Pool {
             Ok(connected) => connected,
             Err(refusal) => {
                 self.remember(&refusal);
+                self.count_refusal(&refusal);
                 if matches!(refusal, ConnectError::Overloaded { .. }) {
                     lease.hold_slot_for(SHRINK_PAUSE);
                 }
@@ -335,6 +337,7 @@ impl Pool {
         let era = self.era.fetch_add(1, Ordering::AcqRel) + 1;
         drop(known);
         tracing::warn!(pod = %self.pod(), identity = facts.identity, "a new server has this address");
+        observe::count(observe::SERVERS_REPLACED, &[("pod", self.host())]);
         self.drop_idle(|_| true);
         era
     }
@@ -371,6 +374,9 @@ impl Pool {
             known.refused = verdict.clone().err().map(|refusal| (now, refusal));
             matches!(before, Some(ConnectError::HistoryLost { .. }))
         };
+        if let Err(refusal) = &verdict {
+            self.count_refusal(refusal);
+        }
         if let Err(refusal @ ConnectError::HistoryLost { .. }) = &verdict
             && !was_lost
         {
@@ -393,6 +399,11 @@ impl Pool {
             }
             _ => Ok(()),
         }
+    }
+
+    fn count_refusal(&self, refusal: &ConnectError) {
+        let labels = [("pod", self.host()), ("reason", refusal.kind())];
+        observe::count(observe::CONNECTS_FAILED, &labels);
     }
 
     fn remember(&self, refusal: &ConnectError) {

@@ -27,6 +27,7 @@ use super::statements::{Budget, Statements};
 use crate::config::{Config, PrimaryBy, Reset};
 use crate::error::{ConnectError, PodId};
 use crate::name::Ordinal;
+use crate::observe;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -173,6 +174,11 @@ impl Pool {
         &self.dialler.pod
     }
 
+    /// The pod's full name: a metric's label.
+    pub(super) fn host(&self) -> &str {
+        &self.dialler.host
+    }
+
     pub(crate) fn ordinal(&self) -> Option<Ordinal> {
         self.dialler.ordinal
     }
@@ -295,6 +301,7 @@ impl Pool {
         }
         self.ban();
         tracing::info!(pod = %self.pod(), "another address has proven to be this pod");
+        observe::count(observe::ADDRESSES_SUPERSEDED, &[("pod", self.host())]);
     }
 
     /// Connections there are run no further statement.
@@ -304,17 +311,26 @@ impl Pool {
         self.drop_idle(|_| true);
     }
 
-    /// The server said that it is read-only now.
-    pub(crate) fn demoted(&self) {
+    /// The server said on a connection of `era` that it is read-only now. Only the first to say it
+    /// counts: all that were under way say it.
+    pub(crate) fn demoted(&self, era: u64) {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let first = self
+            .era
+            .compare_exchange(era, era + 1, order.0, order.1)
+            .is_ok();
+        if !first {
+            return;
+        }
         let pod = self.pod().clone();
         {
             let mut known = self.known();
             known.writable = Some(false);
             known.unfit = Some(ConnectError::ReadOnly { pod });
         }
-        self.era.fetch_add(1, Ordering::AcqRel);
         self.drop_idle(|_| true);
         tracing::warn!(pod = %self.pod(), "the primary has become read-only");
+        observe::count(observe::DEMOTIONS, &[("pod", self.host())]);
         (self.hooks.demoted)();
     }
 
@@ -424,5 +440,33 @@ impl Service<PodRequest> for PodPool {
 
     fn call(&mut self, request: PodRequest) -> Self::Future {
         Box::pin(Arc::clone(&self.0).checkout(request))
+    }
+}
+
+/// A pool for tests.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::super::login::Login;
+    use super::*;
+
+    pub(crate) fn config() -> Config {
+        Config::new("mysql", "app")
+    }
+
+    /// That of `mysql-0`, at a port where nobody listens.
+    pub(crate) fn pool(config: Config, handle: Handle) -> Arc<Pool> {
+        let closed = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let login = Arc::new(Login::new(&config));
+        let host = "mysql-0.mysql.default.svc.cluster.local";
+        let dialler = Dialler::new(&config, host, Some(Ordinal::PRIMARY), closed, login);
+        let hooks = Hooks {
+            confirmed: Box::new(|_| {}),
+            demoted: Box::new(|| {}),
+            freed: Box::new(|| {}),
+        };
+        Pool::new(dialler, &config, Arc::default(), hooks, handle)
     }
 }
