@@ -296,7 +296,7 @@ impl From<mysql_async::Error> for Failed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pool::testing;
+    use super::super::testing;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -341,7 +341,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_is_served_by_one_task_at_a_time_and_by_another_one_after_it() {
-        let pool = testing::pool(testing::config(), tokio::runtime::Handle::current());
+        let (pool, _) = testing::pool(&testing::config(), tokio::runtime::Handle::current());
         let side = &pool.side;
         let comes = || {
             let mut queue = side.queue();
@@ -376,7 +376,7 @@ mod tests {
     fn what_is_given_up_after_the_end_of_the_runtime_is_let_go_of() {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.build().unwrap();
-        let pool = testing::pool(testing::config(), runtime.handle().clone());
+        let (pool, _) = testing::pool(&testing::config(), runtime.handle().clone());
         drop(runtime);
         let given_up = given_up("mysql-0/1", Instant::now());
         let hold = Arc::downgrade(&given_up.hold);

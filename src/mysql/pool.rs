@@ -443,30 +443,5 @@ impl Service<PodRequest> for PodPool {
     }
 }
 
-/// A pool for tests.
 #[cfg(test)]
-pub(super) mod testing {
-    use super::super::login::Login;
-    use super::*;
-
-    pub(crate) fn config() -> Config {
-        Config::new("mysql", "app")
-    }
-
-    /// That of `mysql-0`, at a port where nobody listens.
-    pub(crate) fn pool(config: Config, handle: Handle) -> Arc<Pool> {
-        let closed = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap()
-        };
-        let login = Arc::new(Login::new(&config));
-        let host = "mysql-0.mysql.default.svc.cluster.local";
-        let dialler = Dialler::new(&config, host, Some(Ordinal::PRIMARY), closed, login);
-        let hooks = Hooks {
-            confirmed: Box::new(|_| {}),
-            demoted: Box::new(|| {}),
-            freed: Box::new(|| {}),
-        };
-        Pool::new(dialler, &config, Arc::default(), hooks, handle)
-    }
-}
+mod tests;
