@@ -57,6 +57,10 @@ impl Pool {
                 Ok(mut conn) => {
                     // What is true of the pod may have changed while this call waited.
                     self.check_fit(&request)?;
+                    // So may what its server said of itself.
+                    if conn.lease_mut().era != self.era.load(Ordering::Acquire) {
+                        continue;
+                    }
                     conn.lease_mut().hold.fallback = fallback;
                     return Ok(conn);
                 }
