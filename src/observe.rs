@@ -23,6 +23,25 @@ pub const TOPOLOGY_CHANGES: &str = "headless_mysql_topology_changes_total";
 /// Times at which more than one pod was found writable. Label: `service`.
 pub const TWO_PRIMARIES: &str = "headless_mysql_two_primaries_total";
 
+/// Connects that gave nothing to use. Labels: `pod` (its full name), `reason` (as
+/// [`ConnectError::kind`](crate::error::ConnectError::kind) says it). A refused login counts for
+/// each attempt to connect, also where it is not sent again.
+pub const CONNECTS_FAILED: &str = "headless_mysql_connects_failed_total";
+/// Times at which another server was found behind a pod's address. Label: `pod`.
+pub const SERVERS_REPLACED: &str = "headless_mysql_servers_replaced_total";
+/// Times at which another address proved to be a pod, so that the old one's connections ended.
+/// Label: `pod`.
+pub const ADDRESSES_SUPERSEDED: &str = "headless_mysql_addresses_superseded_total";
+/// Times at which a primary became read-only. Label: `pod`.
+pub const DEMOTIONS: &str = "headless_mysql_demotions_total";
+/// Statements that were given up. Labels: `pod`, `outcome` (`stopped`; `refused`: the server said
+/// no, most often because the connection is gone already; `not_sure`: the server may be another
+/// one, so nothing was sent; `unreachable`: there was no side connection to be had).
+pub const STATEMENTS_STOPPED: &str = "headless_mysql_statements_stopped_total";
+/// Times at which a pool became smaller than configured. Labels: `pod`, `reason` (`share`: the
+/// server takes too few connections for all; `full`: it had no room for one more).
+pub const SLOTS_WITHHELD: &str = "headless_mysql_slots_withheld_total";
+
 /// Adds one to a metric.
 #[cfg(feature = "metrics")]
 pub(crate) fn count(metric: &'static str, labels: &[(&'static str, &str)]) {

@@ -89,7 +89,10 @@ impl<E: Classify> Slow<E> {
                 shared.is_some_and(|shared| shared.fits(&request, held, vitals))
             }
         };
-        let _runtime = shared.handle.enter();
+        // A timer of the caller's runtime, if it has one: the balancer's may end before this call,
+        // and a timer that is polled then panics.
+        let has_none = tokio::runtime::Handle::try_current().is_err();
+        let _runtime = has_none.then(|| shared.handle.enter());
         Self {
             started,
             deadline,

@@ -4,7 +4,7 @@
 
 use super::running::Running;
 use super::{Cluster, Inner};
-use crate::config::Config;
+use crate::config::{ColdStart, Config};
 use crate::discovery::{DnsResolver, PrimaryAndReplicas, Resolve, ResolveError};
 use crate::error::Error;
 use crate::mysql::{History, Login};
@@ -109,12 +109,16 @@ impl Builder {
                 }
             }
         };
+        let history = match self.config.cold_start {
+            ColdStart::Compare => History::cold(),
+            ColdStart::Trust => History::default(),
+        };
         Ok(Cluster {
             inner: Arc::new(Inner {
                 login: Arc::new(Login::new(&self.config)),
                 config: self.config,
                 source,
-                history: Arc::new(History::default()),
+                history: Arc::new(history),
                 running: OnceLock::new(),
                 starting: Mutex::new(()),
                 closed: AtomicBool::new(false),

@@ -6,8 +6,9 @@
 //! so; and never take the primary's office away because it could not be asked.
 
 use super::reconcile::{PodKey, Pools};
-use crate::balance::Balance;
+use crate::balance::{Balance, Class, Classify};
 use crate::config::{ColdStart, Config, PrimaryBy, TwoPrimaries};
+use crate::error::ConnectError;
 use crate::mysql::{History, Monitor, PodPool, Pool, Report};
 use crate::name::Ordinal;
 use crate::observe;
@@ -38,6 +39,31 @@ pub(super) struct Roles {
     /// The replicas have been asked what they hold.
     warm: watch::Sender<bool>,
     leader: Mutex<Option<PodKey>>,
+    refusals: watch::Sender<Refusals>,
+}
+
+/// Why pods did not say who they are, when they were last asked.
+#[derive(Debug, Default)]
+struct Refusals {
+    by_pod: BTreeMap<String, ConnectError>,
+    /// No pod said it, and no other would be any better.
+    hopeless: Option<ConnectError>,
+}
+
+impl Refusals {
+    fn of(answers: &[(PodKey, Result<Report, ConnectError>)]) -> Self {
+        let refused = answers.iter().filter_map(|(key, answer)| {
+            let error = answer.as_ref().err()?;
+            Some((key.to_string(), error.clone()))
+        });
+        let by_pod: BTreeMap<String, ConnectError> = refused.collect();
+        let nobody = by_pod.len() == answers.len();
+        let hopeless = by_pod.values().find(|error| error.class() == Class::Fatal);
+        Self {
+            hopeless: hopeless.filter(|_| nobody).cloned(),
+            by_pod,
+        }
+    }
 }
 
 /// While one lives, the pods are asked every 100 ms.
@@ -67,6 +93,7 @@ impl Roles {
             waiters: AtomicUsize::new(0),
             warm: watch::Sender::new(config.cold_start == ColdStart::Trust),
             leader: Mutex::new(None),
+            refusals: watch::Sender::default(),
         };
         Arc::new(roles)
     }
@@ -98,6 +125,25 @@ impl Roles {
             self.poke();
         }
         Urgency(self)
+    }
+
+    /// Ends when no pod can be asked who it is for a reason that waiting does not cure, such as a
+    /// wrong password. Never where the primary has the ordinal 0: there, it says so itself.
+    pub(super) async fn hopeless(&self) -> ConnectError {
+        let mut refusals = self.refusals.subscribe();
+        loop {
+            if let Some(error) = &refusals.borrow_and_update().hopeless {
+                return error.clone();
+            }
+            // The sender lives in `self`.
+            let _ = refusals.changed().await;
+        }
+    }
+
+    /// Why a pod did not say who it is, when it was last asked.
+    pub(super) fn refusal(&self, pod: &str) -> Option<String> {
+        let refusals = self.refusals.borrow();
+        refusals.by_pod.get(pod).map(ToString::to_string)
     }
 
     /// Which pod has the last word on writes.
@@ -161,8 +207,21 @@ impl Roles {
 enum Sight {
     Writable,
     ReadOnly,
-    /// It did not say.
+    /// It did not say anything, and may be what it was.
+    Silent,
+    /// It could not be asked.
     Unseen,
+}
+
+impl From<&Result<Report, ConnectError>> for Sight {
+    fn from(answer: &Result<Report, ConnectError>) -> Self {
+        match answer {
+            Ok(report) if report.writable => Self::Writable,
+            Ok(_) => Self::ReadOnly,
+            Err(ConnectError::Silent { .. }) => Self::Silent,
+            Err(_) => Self::Unseen,
+        }
+    }
 }
 
 /// Who takes the writes.
@@ -176,15 +235,21 @@ enum Verdict {
 /// * One pod is writable: it is the primary, also if others could not be asked. What it lacks of
 ///   the history seen so far is looked at when it is connected to.
 /// * None is: the primary keeps its office if it could not be asked, and loses it if it is read-only.
-/// * Several are: as the options say.
+/// * Several are: as the options say. One of several (`rivals`, as of the last look) that is
+///   silent now counts as writable still: writes must not go back and forth between them.
 fn decide(
     leader: Option<&PodKey>,
+    rivals: &[PodKey],
     seen: &[(PodKey, Sight)],
     two_primaries: TwoPrimaries,
 ) -> Verdict {
     let writable: Vec<&PodKey> = seen
         .iter()
-        .filter(|(_, sight)| *sight == Sight::Writable)
+        .filter(|(key, sight)| match sight {
+            Sight::Writable => true,
+            Sight::Silent => rivals.contains(key),
+            Sight::ReadOnly | Sight::Unseen => false,
+        })
         .map(|(key, _)| key)
         .collect();
     match (&*writable, leader) {
@@ -224,30 +289,32 @@ pub(super) async fn follow(
         if roles.by == PrimaryBy::Ordinal {
             pods.retain(|(_, pool)| !pool.is_primary());
         }
-        let seen = ask_all(&mut monitors, &pods).await;
+        let answers = ask_all(&mut monitors, &pods).await;
         if !roles.is_warm() {
-            let others = seen.iter().filter_map(|(_, report)| report.as_ref());
+            let others = answers
+                .iter()
+                .filter_map(|(_, report)| report.as_ref().ok());
             for replica in others.filter(|r| roles.by == PrimaryBy::Ordinal || !r.writable) {
                 history.expect(replica.replicated.clone());
             }
+            history.opened();
             roles.warm.send_replace(true);
         }
         if roles.by == PrimaryBy::Ordinal {
             return;
         }
-        let sights: Vec<(PodKey, Sight)> = seen
-            .into_iter()
-            .map(|(key, report)| {
-                let sight = match report.map(|report| report.writable) {
-                    Some(true) => Sight::Writable,
-                    Some(false) => Sight::ReadOnly,
-                    None => Sight::Unseen,
-                };
-                (key, sight)
-            })
+        let seen: Vec<(PodKey, Sight)> = answers
+            .iter()
+            .map(|(key, answer)| (key.clone(), answer.into()))
             .collect();
+        roles.refusals.send_replace(Refusals::of(&answers));
         let leader = roles.leader().clone();
-        let verdict = decide(leader.as_ref(), &sights, roles.two_primaries);
+        let rivals: Vec<PodKey> = pods
+            .iter()
+            .filter(|(_, pool)| pool.has_rival())
+            .map(|(key, _)| key.clone())
+            .collect();
+        let verdict = decide(leader.as_ref(), &rivals, &seen, roles.two_primaries);
         // Also those that are not listed any more, which lose their office.
         if roles.install(&verdict, &pools.all(), &service) {
             balance.wake();
@@ -260,7 +327,7 @@ pub(super) async fn follow(
 async fn ask_all(
     monitors: &mut BTreeMap<PodKey, Monitor>,
     pods: &[(PodKey, Arc<Pool>)],
-) -> Vec<(PodKey, Option<Report>)> {
+) -> Vec<(PodKey, Result<Report, ConnectError>)> {
     let mut kept = std::mem::take(monitors);
     let turns = pods.iter().map(|(key, pool)| {
         let mut monitor = kept.remove(key).unwrap_or_default();
@@ -269,7 +336,7 @@ async fn ask_all(
             if let Err(error) = &report {
                 tracing::debug!(pod = %key, %error, "a pod did not say who it is");
             }
-            (key.clone(), report.ok(), monitor)
+            (key.clone(), report, monitor)
         }
     });
     let turns: Vec<_> = turns.collect();

@@ -6,7 +6,7 @@ use super::Inner;
 use super::reconcile::{Pools, reconcile};
 use super::roles::{self, Roles};
 use super::status::{PodStatus, Status};
-use crate::balance::{Balance, BalanceConfig, BalanceError};
+use crate::balance::{Balance, BalanceConfig, BalanceError, EndpointReport};
 use crate::error::{ConnectError, Error};
 use crate::mysql::{Limit, PodConn, PodPool, PodRequest, Target};
 use crate::topology::{Discovery, RefreshConfig};
@@ -128,7 +128,11 @@ impl Running {
                 Err(_) => {
                     let _urgent = (!self.primary_is_well())
                         .then(|| (self.discovery.wait_for_primary(), self.roles.urgent()));
-                    call.await
+                    tokio::select! {
+                        biased;
+                        served = &mut call => served,
+                        error = self.roles.hopeless() => return Err(Error::Connect(error)),
+                    }
                 }
             },
         };
@@ -181,11 +185,27 @@ impl Running {
                     (Target::Primary, Some(lost @ ConnectError::HistoryLost { .. })) => {
                         Error::Connect(lost)
                     }
-                    (Target::Primary, _) => Error::NoPrimary { waited, pods },
+                    (Target::Primary, _) => {
+                        let pods = self.or_those_asked(pods);
+                        Error::NoPrimary { waited, pods }
+                    }
                     (Target::Replicas, _) => Error::NoReplica { waited, pods },
                 }
             }
         }
+    }
+
+    /// `pods`; if there is none, because none was found to be the primary, all that were asked.
+    fn or_those_asked(&self, pods: Vec<EndpointReport>) -> Vec<EndpointReport> {
+        if !pods.is_empty() {
+            return pods;
+        }
+        let mut all = self.balance.endpoints();
+        for report in &mut all {
+            let refusal = self.roles.refusal(&report.key);
+            report.last_cause = refusal.or(report.last_cause.take());
+        }
+        all
     }
 
     pub(super) fn status(&self) -> Status {

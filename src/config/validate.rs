@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Config, ConfigError, reads::HEAVIEST, tls};
+use super::{Config, ConfigError, PrimaryBy, TwoPrimaries, reads::HEAVIEST, tls};
 
 /// Beyond this a duration is a mistake, and sums of points in time could overflow.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -17,6 +17,7 @@ pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
     names(config)?;
     durations(config)?;
     counts(config)?;
+    roles(config)?;
     config.tls.validate(tls::driver_has_tls())?;
     dns(config)
 }
@@ -71,6 +72,14 @@ fn names(config: &Config) -> Result<(), ConfigError> {
             let wanted = "a password is given as well: give one of them";
             return Err(invalid("password_file", given, wanted));
         }
+    }
+    Ok(())
+}
+
+fn roles(config: &Config) -> Result<(), ConfigError> {
+    if config.two_primaries == TwoPrimaries::Keep && config.primary == PrimaryBy::Ordinal {
+        let wanted = "give it together with primary=detected: ordinal 0 is one pod";
+        return Err(invalid("two_primaries", "keep", wanted));
     }
     Ok(())
 }
@@ -272,6 +281,11 @@ mod tests {
                 good().with_name_servers([([127, 0, 0, 1], 0).into()]),
             ),
             ("search", "", good().with_search([""])),
+            (
+                "two_primaries",
+                "keep",
+                good().with_two_primaries(TwoPrimaries::Keep),
+            ),
         ];
         for (name, value, config) in cases {
             let error = config.validate().unwrap_err();

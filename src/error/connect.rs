@@ -224,6 +224,27 @@ impl Classify for ConnectError {
 }
 
 impl ConnectError {
+    /// One word for the kind of failure, for metrics and logs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Silent { .. } => "silent",
+            Self::ClosedEarly { .. } => "closed_early",
+            Self::NotMysql { .. } => "not_mysql",
+            Self::AccessDenied { .. } => "access_denied",
+            Self::Tls { .. } => "tls",
+            Self::File { .. } => "file",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Rejected { .. } => "rejected",
+            Self::WrongPod { .. } => "wrong_pod",
+            Self::ReadOnly { .. } => "read_only",
+            Self::Contested { .. } => "contested",
+            Self::TwoPrimaries { .. } => "two_primaries",
+            Self::HistoryLost { .. } => "history_lost",
+            Self::Closed { .. } => "closed",
+        }
+    }
+
     /// For how long asking the server again would only repeat it.
     ///
     /// What concerns the account alone is remembered for all pods together, see `mysql::login`.

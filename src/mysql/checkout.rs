@@ -9,8 +9,10 @@ use super::connect::{Facts, SessionKind};
 use super::lease::Lease;
 use super::podconn::PodConn;
 use super::pool::{Idle, Pool};
+use super::position::{Seen, Standing};
 use super::request::{PodRequest, Target};
 use crate::error::ConnectError;
+use crate::observe;
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,6 +57,10 @@ impl Pool {
                 Ok(mut conn) => {
                     // What is true of the pod may have changed while this call waited.
                     self.check_fit(&request)?;
+                    // So may what its server said of itself.
+                    if conn.lease_mut().era != self.era.load(Ordering::Acquire) {
+                        continue;
+                    }
                     conn.lease_mut().hold.fallback = fallback;
                     return Ok(conn);
                 }
@@ -157,7 +163,7 @@ impl Pool {
 
     fn must_reconfirm(&self) -> bool {
         let known = self.known();
-        known.unfit.is_some() || known.asked.is_none_or(|at| at.elapsed() > RECONFIRM_AFTER)
+        known.unfit.is_some() || known.judged.is_none_or(|at| at.elapsed() > RECONFIRM_AFTER)
     }
 
     fn lend(self: &Arc<Self>, idle: Idle, slot: OwnedSemaphorePermit) -> PodConn {
@@ -286,7 +292,7 @@ impl Pool {
                 mysql_async::DriverError::ConnectionClosed,
             ));
         }
-        Ok(self.judge(facts, seen.as_deref(), kind))
+        Ok(self.judge(facts, &seen, kind))
     }
 
     pub(super) async fn dial(
@@ -303,6 +309,7 @@ impl Pool {
             Ok(connected) => connected,
             Err(refusal) => {
                 self.remember(&refusal);
+                self.count_refusal(&refusal);
                 if matches!(refusal, ConnectError::Overloaded { .. }) {
                     lease.hold_slot_for(SHRINK_PAUSE);
                 }
@@ -314,7 +321,7 @@ impl Pool {
         lease.expires = self.room.expiry();
         // From here on the connection is good for somebody, if not for this caller.
         let conn = PodConn::new(raw, lease);
-        self.judge(facts, seen.as_deref(), kind)?;
+        self.judge(facts, &seen, kind)?;
         self.confirm();
         Ok(conn)
     }
@@ -326,7 +333,6 @@ impl Pool {
         }
         let mut known = self.known();
         known.unclaimed = None;
-        known.asked = Some(Instant::now());
         known.writable = Some(facts.writable);
         let before = known.identity.replace(facts.identity.clone());
         if before.is_none_or(|before| before == facts.identity) {
@@ -335,40 +341,46 @@ impl Pool {
         let era = self.era.fetch_add(1, Ordering::AcqRel) + 1;
         drop(known);
         tracing::warn!(pod = %self.pod(), identity = facts.identity, "a new server has this address");
+        observe::count(observe::SERVERS_REPLACED, &[("pod", self.host())]);
         self.drop_idle(|_| true);
         era
     }
 
     /// Whether the server may be written to, and remembers the answer. Not asked of replicas.
-    fn judge(
-        &self,
-        facts: Facts,
-        seen: Option<&super::position::Position>,
-        kind: SessionKind,
-    ) -> Result<(), ConnectError> {
+    fn judge(&self, facts: Facts, seen: &Seen, kind: SessionKind) -> Result<(), ConnectError> {
         if !self.is_primary() {
             return Ok(());
         }
         let pod = || self.pod().clone();
+        let now = Instant::now();
+        let mut judged = Some(now);
         let verdict = if !facts.writable {
             Err(ConnectError::ReadOnly { pod: pod() })
         } else {
-            let advanced = self.history.advance(seen, facts.position);
-            advanced.map_err(|lost| ConnectError::HistoryLost {
-                pod: pod(),
-                seen: lost.seen,
-                found: lost.found,
-            })
+            match self.history.advance(seen, facts.position) {
+                Ok(Standing::Accepted) => Ok(()),
+                // It is asked again before the next write.
+                Ok(Standing::Provisional) => {
+                    judged = None;
+                    Ok(())
+                }
+                Err(lost) => Err(ConnectError::HistoryLost {
+                    pod: pod(),
+                    seen: lost.seen,
+                    found: lost.found,
+                }),
+            }
         };
         let was_lost = {
             let mut known = self.known();
             let before = std::mem::replace(&mut known.unfit, verdict.clone().err());
-            known.refused = verdict
-                .clone()
-                .err()
-                .map(|refusal| (Instant::now(), refusal));
+            known.judged = judged;
+            known.refused = verdict.clone().err().map(|refusal| (now, refusal));
             matches!(before, Some(ConnectError::HistoryLost { .. }))
         };
+        if let Err(refusal) = &verdict {
+            self.count_refusal(refusal);
+        }
         if let Err(refusal @ ConnectError::HistoryLost { .. }) = &verdict
             && !was_lost
         {
@@ -391,6 +403,11 @@ impl Pool {
             }
             _ => Ok(()),
         }
+    }
+
+    fn count_refusal(&self, refusal: &ConnectError) {
+        let labels = [("pod", self.host()), ("reason", refusal.kind())];
+        observe::count(observe::CONNECTS_FAILED, &labels);
     }
 
     fn remember(&self, refusal: &ConnectError) {

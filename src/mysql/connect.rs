@@ -65,6 +65,8 @@ pub(crate) struct Origin {
 #[derive(Clone)]
 pub(crate) struct Dialler {
     pub(crate) pod: PodId,
+    /// The pod's stable name, in full.
+    pub(crate) host: Arc<str>,
     pub(crate) ordinal: Option<Ordinal>,
     verify: Verify,
     timeout: Duration,
@@ -122,6 +124,7 @@ impl Dialler {
         let label = host.split('.').next().unwrap_or(host);
         Self {
             pod: PodId::new(label, address),
+            host: host.into(),
             ordinal,
             verify: config.verify,
             timeout: config.connect_timeout,

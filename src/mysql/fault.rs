@@ -145,5 +145,7 @@ mod tests {
         assert!(is_read_only(&server(1290, read_only)));
         let outfile = "The MySQL server is running with the --secure-file-priv option";
         assert!(!is_read_only(&server(1290, outfile)));
+        // The engine's own mode has a code of its own.
+        assert!(is_read_only(&server(1836, "Running in read-only mode")));
     }
 }

@@ -10,6 +10,7 @@ use super::lease::Hold;
 use super::pool::Pool;
 use crate::balance::Suspicion;
 use crate::error::ConnectError;
+use crate::observe;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,15 +57,15 @@ impl Side {
 
 /// The task that serves the queue. Only one exists at a time; it ends under the queue's lock, so
 /// whatever comes later starts another one.
-struct Server<'a> {
-    side: &'a Side,
+struct Server {
+    pool: Arc<Pool>,
     ended: bool,
 }
 
-impl Server<'_> {
+impl Server {
     /// What waits. `None`: nothing does, and the task has to end.
     fn next(&mut self) -> Option<Vec<GivenUp>> {
-        let mut queue = self.side.queue();
+        let mut queue = self.pool.side.queue();
         if queue.waiting.is_empty() {
             queue.served = false;
             self.ended = true;
@@ -74,14 +75,15 @@ impl Server<'_> {
     }
 }
 
-impl Drop for Server<'_> {
-    /// A task that ends before its time, with its runtime, lets go of everything.
+impl Drop for Server {
+    /// A task that ends before its time, with its runtime, lets go of everything; also one that
+    /// never began, for its runtime had ended.
     fn drop(&mut self) {
         if self.ended {
             return;
         }
         let waiting = {
-            let mut queue = self.side.queue();
+            let mut queue = self.pool.side.queue();
             queue.served = false;
             std::mem::take(&mut queue.waiting)
         };
@@ -115,6 +117,34 @@ fn was_up_for(uptime: Duration, since: Duration) -> bool {
         .is_some_and(|surely| surely >= since)
 }
 
+/// The task of [`Pool::stop`].
+async fn stop_all(mut server: Server) {
+    let mut left = Vec::new();
+    loop {
+        if left.is_empty() {
+            match server.next() {
+                Some(waiting) => left = waiting,
+                None => return,
+            }
+        }
+        let pool = &server.pool;
+        let visit = tokio::time::timeout(SIDE_TIMEOUT, pool.visit()).await;
+        let visit = visit.unwrap_or_else(|_| {
+            let dead = format!("no answer on a side connection within {SIDE_TIMEOUT:?}");
+            Err(Failed::Dead(dead))
+        });
+        match visit {
+            Ok(visit) => left = pool.serve(visit, std::mem::take(&mut left)).await,
+            Err(failed) => {
+                left.extend(pool.side.take());
+                for given_up in left.drain(..) {
+                    pool.not_stopped(given_up, &failed);
+                }
+            }
+        }
+    }
+}
+
 /// Why a visit failed.
 enum Failed {
     /// There was an answer, if not the one hoped for.
@@ -133,38 +163,11 @@ impl Pool {
             !std::mem::replace(&mut queue.served, true)
         };
         if begin {
-            let pool = Arc::clone(self);
-            self.handle.spawn(async move { pool.stop_all().await });
-        }
-    }
-
-    async fn stop_all(&self) {
-        let mut server = Server {
-            side: &self.side,
-            ended: false,
-        };
-        let mut left = Vec::new();
-        loop {
-            if left.is_empty() {
-                match server.next() {
-                    Some(waiting) => left = waiting,
-                    None => return,
-                }
-            }
-            let visit = tokio::time::timeout(SIDE_TIMEOUT, self.visit()).await;
-            let visit = visit.unwrap_or_else(|_| {
-                let dead = format!("no answer on a side connection within {SIDE_TIMEOUT:?}");
-                Err(Failed::Dead(dead))
-            });
-            match visit {
-                Ok(visit) => left = self.serve(visit, std::mem::take(&mut left)).await,
-                Err(failed) => {
-                    left.extend(self.side.take());
-                    for given_up in left.drain(..) {
-                        self.not_stopped(given_up, &failed);
-                    }
-                }
-            }
+            let server = Server {
+                pool: Arc::clone(self),
+                ended: false,
+            };
+            self.handle.spawn(stop_all(server));
         }
     }
 
@@ -210,6 +213,7 @@ impl Pool {
                 }
                 if id >= visit.id || !visit.is_to_the_server_of(&given_up) {
                     tracing::debug!(pod = %self.pod(), id, "not stopped: the server may have restarted");
+                    self.count_stop("not_sure");
                     continue;
                 }
                 if !self.kill(&mut visit.raw, id).await {
@@ -228,18 +232,28 @@ impl Pool {
         match tokio::time::timeout(SIDE_TIMEOUT, killed).await {
             Ok(Ok(())) => {
                 tracing::debug!(pod = %self.pod(), id, "a statement was stopped");
+                self.count_stop("stopped");
                 true
             }
             // Such as 1094: the connection is gone, and its statement with it.
             Ok(Err(error @ mysql_async::Error::Server(_))) => {
                 tracing::debug!(pod = %self.pod(), id, %error, "a statement was not stopped");
+                self.count_stop("refused");
                 !raw.peek().is_none_or(Conn::is_disconnected)
             }
             Ok(Err(_)) | Err(_) => false,
         }
     }
 
+    fn count_stop(&self, outcome: &'static str) {
+        let labels = [("pod", self.host()), ("outcome", outcome)];
+        observe::count(observe::STATEMENTS_STOPPED, &labels);
+    }
+
     fn not_stopped(&self, given_up: GivenUp, failed: &Failed) {
+        if given_up.id.is_some() {
+            self.count_stop("unreachable");
+        }
         match failed {
             Failed::Refused(refusal) => {
                 tracing::debug!(pod = %self.pod(), %refusal, "a statement was not stopped");
@@ -282,6 +296,7 @@ impl From<mysql_async::Error> for Failed {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -326,14 +341,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_is_served_by_one_task_at_a_time_and_by_another_one_after_it() {
-        let side = Side::default();
+        let (pool, _) = testing::pool(&testing::config(), tokio::runtime::Handle::current());
+        let side = &pool.side;
         let comes = || {
             let mut queue = side.queue();
             queue.waiting.push(given_up("mysql-0/1", Instant::now()));
             !std::mem::replace(&mut queue.served, true)
         };
         let server = || Server {
-            side: &side,
+            pool: Arc::clone(&pool),
             ended: false,
         };
         assert!(comes());
@@ -354,6 +370,19 @@ mod tests {
         assert!(!comes());
         drop(second);
         assert!(side.take().is_empty() && comes(), "cut short, it lets go");
+    }
+
+    #[test]
+    fn what_is_given_up_after_the_end_of_the_runtime_is_let_go_of() {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build().unwrap();
+        let (pool, _) = testing::pool(&testing::config(), runtime.handle().clone());
+        drop(runtime);
+        let given_up = given_up("mysql-0/1", Instant::now());
+        let hold = Arc::downgrade(&given_up.hold);
+        pool.stop(given_up);
+        assert_eq!(hold.strong_count(), 0);
+        assert!(!pool.side.queue().served);
     }
 
     #[tokio::test(start_paused = true)]

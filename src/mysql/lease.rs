@@ -9,6 +9,7 @@ use super::pool::Pool;
 use super::statements::Statements;
 use crate::balance::Guard;
 use crate::config::Reset;
+use crate::observe;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
@@ -133,6 +134,8 @@ impl Lease {
         };
         let pool = Arc::clone(&self.pool);
         pool.hold();
+        let labels = [("pod", pool.host()), ("reason", "full")];
+        observe::count(observe::SLOTS_WITHHELD, &labels);
         let until = Instant::now() + pause;
         self.pool.handle.spawn(async move {
             while Instant::now() < until && !pool.is_retired() {

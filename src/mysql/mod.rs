@@ -24,6 +24,8 @@ mod request;
 mod room;
 mod session;
 mod statements;
+#[cfg(test)]
+mod testing;
 mod text;
 mod tls;
 mod trace;

@@ -77,7 +77,7 @@ impl Pool {
         if !same {
             self.learn(facts, self.era.load(Ordering::Acquire));
         } else if self.is_primary() && was_writable == Some(true) && !facts.writable {
-            self.demoted();
+            self.demoted(self.era.load(Ordering::Acquire));
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::balance::Pace;
 use crate::config::{Config, PrimaryBy, ReplicaPolicy, Reset};
 use crate::error::{ConnectError, PodId};
 use crate::name::Ordinal;
+use crate::observe;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -63,8 +64,8 @@ pub(super) struct Known {
     pub(super) writable: Option<bool>,
     /// Why it takes no writes (read-only, or history lost), as of its last word.
     pub(super) unfit: Option<ConnectError>,
-    /// When it was last asked who it is.
-    pub(super) asked: Option<Instant>,
+    /// When it was last judged whether it may take writes.
+    pub(super) judged: Option<Instant>,
     /// A refusal that another try so soon would only repeat.
     pub(super) refused: Option<(Instant, ConnectError)>,
     /// Why a connect failed whose caller had left: the next caller gets it, or a pod that never
@@ -186,6 +187,11 @@ impl Pool {
         &self.dialler.pod
     }
 
+    /// The pod's full name: a metric's label.
+    pub(super) fn host(&self) -> &str {
+        &self.dialler.host
+    }
+
     pub(crate) fn ordinal(&self) -> Option<Ordinal> {
         self.dialler.ordinal
     }
@@ -222,7 +228,7 @@ impl Pool {
         match (self.primary.swap(primary, Ordering::AcqRel), primary) {
             (true, false) => self.ban(),
             // Nobody has judged its history yet.
-            (false, true) => self.known().asked = None,
+            (false, true) => self.known().judged = None,
             _ => {}
         }
     }
@@ -330,6 +336,7 @@ impl Pool {
         }
         self.ban();
         tracing::info!(pod = %self.pod(), "another address has proven to be this pod");
+        observe::count(observe::ADDRESSES_SUPERSEDED, &[("pod", self.host())]);
     }
 
     /// Connections there are run no further statement.
@@ -339,17 +346,26 @@ impl Pool {
         self.drop_idle(|_| true);
     }
 
-    /// The server said that it is read-only now.
-    pub(crate) fn demoted(&self) {
+    /// The server said on a connection of `era` that it is read-only now. Only the first to say it
+    /// counts: all that were under way say it.
+    pub(crate) fn demoted(&self, era: u64) {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let first = self
+            .era
+            .compare_exchange(era, era + 1, order.0, order.1)
+            .is_ok();
+        if !first {
+            return;
+        }
         let pod = self.pod().clone();
         {
             let mut known = self.known();
             known.writable = Some(false);
             known.unfit = Some(ConnectError::ReadOnly { pod });
         }
-        self.era.fetch_add(1, Ordering::AcqRel);
         self.drop_idle(|_| true);
         tracing::warn!(pod = %self.pod(), "the primary has become read-only");
+        observe::count(observe::DEMOTIONS, &[("pod", self.host())]);
         (self.hooks.demoted)();
     }
 
@@ -461,3 +477,6 @@ impl Service<PodRequest> for PodPool {
         Box::pin(Arc::clone(&self.0).checkout(request))
     }
 }
+
+#[cfg(test)]
+mod tests;

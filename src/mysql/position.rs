@@ -201,6 +201,26 @@ struct Ledger {
     newest: Option<Arc<Position>>,
     /// A primary has been accepted.
     from_primary: bool,
+    /// The replicas are still to be asked what they hold.
+    cold: bool,
+    /// Grows when what was seen before says nothing any more.
+    epoch: u64,
+}
+
+/// What was seen before a server is asked for its position: the answer must hold it, and not what
+/// was seen while the question was under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    newest: Option<Arc<Position>>,
+    epoch: u64,
+}
+
+/// What is known of a primary that holds what was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Accepted,
+    /// There was too little to compare it with, so it has to be asked again.
+    Provisional,
 }
 
 /// A primary lacks history that we have seen.
@@ -211,31 +231,57 @@ pub(crate) struct Lost {
 }
 
 impl History {
-    /// What was seen so far. To be read *before* a server is asked for its position: an answer
-    /// must hold what was seen before the question, not what was seen while it was under way.
-    pub(crate) fn seen(&self) -> Option<Arc<Position>> {
-        self.lock().newest.clone()
+    /// One that accepts no primary before [`History::opened`].
+    pub(crate) fn cold() -> Self {
+        Self {
+            ledger: Mutex::new(Ledger {
+                cold: true,
+                ..Ledger::default()
+            }),
+        }
     }
 
-    /// Accepts `found` as a primary's position if it holds `seen`, and remembers it if it is the
-    /// newest.
+    /// The replicas have been asked what they hold.
+    pub(crate) fn opened(&self) {
+        let mut ledger = self.lock();
+        if ledger.cold {
+            ledger.cold = false;
+            // A primary that was asked before was compared with too little.
+            ledger.epoch += 1;
+        }
+    }
+
+    /// See [`Seen`].
+    pub(crate) fn seen(&self) -> Seen {
+        let ledger = self.lock();
+        Seen {
+            newest: ledger.newest.clone(),
+            epoch: ledger.epoch,
+        }
+    }
+
+    /// Accepts `found` as a primary's position if it holds what was `seen`, and remembers it if it
+    /// is the newest.
     ///
     /// A server without a binary log has an empty position: it can be accepted only while nothing
     /// was seen.
-    pub(crate) fn advance(&self, seen: Option<&Position>, found: Position) -> Result<(), Lost> {
-        if let Some(seen) = seen.filter(|seen| !found.contains(seen)) {
+    pub(crate) fn advance(&self, seen: &Seen, found: Position) -> Result<Standing, Lost> {
+        if let Some(newest) = seen.newest.as_deref().filter(|seen| !found.contains(seen)) {
             return Err(Lost {
-                seen: seen.to_string(),
+                seen: newest.to_string(),
                 found: found.to_string(),
             });
         }
         let mut ledger = self.lock();
+        if ledger.cold || ledger.epoch != seen.epoch {
+            return Ok(Standing::Provisional);
+        }
         ledger.from_primary = true;
         let newest = &mut ledger.newest;
         if newest.as_ref().is_none_or(|newest| found.contains(newest)) {
             *newest = Some(Arc::new(found));
         }
-        Ok(())
+        Ok(Standing::Accepted)
     }
 
     /// Takes in what a replica holds, so that the first primary must hold it too. Nothing once a
@@ -254,11 +300,12 @@ impl History {
 
     /// Forgets what was seen: the operator says that the primary's history is the right one.
     pub(crate) fn forget(&self) {
+        let mut ledger = self.lock();
+        ledger.newest = None;
         // What the replicas hold is no objection any more.
-        *self.lock() = Ledger {
-            newest: None,
-            from_primary: true,
-        };
+        ledger.from_primary = true;
+        // Nor what the server of before may be saying at this moment.
+        ledger.epoch += 1;
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
@@ -316,8 +363,12 @@ mod tests {
         }
     }
 
-    fn advance(history: &History, found: &str) -> Result<(), Lost> {
-        history.advance(history.seen().as_deref(), maria(found))
+    fn advance(history: &History, found: &str) -> Result<Standing, Lost> {
+        history.advance(&history.seen(), maria(found))
+    }
+
+    fn newest(history: &History) -> String {
+        history.seen().newest.unwrap().to_string()
     }
 
     #[test]
@@ -338,7 +389,7 @@ mod tests {
         advance(&history, "0-1-10").unwrap();
         let slow = history.seen();
         advance(&history, "0-1-20").unwrap();
-        history.advance(slow.as_deref(), maria("0-1-15")).unwrap();
+        history.advance(&slow, maria("0-1-15")).unwrap();
         assert!(advance(&history, "0-1-19").is_err());
     }
 
@@ -370,10 +421,38 @@ mod tests {
         let history = History::default();
         history.expect(mysql(&format!("{A}:1-5")));
         history.expect(mysql(&format!("{A}:5-9")));
+        assert_eq!(newest(&history), format!("{}:1-9", A.to_lowercase()));
+    }
+
+    #[test]
+    fn a_primary_met_before_the_replicas_have_answered_vouches_for_nothing() {
+        let history = History::cold();
+        // Asked before the replicas have said anything; the answers come at various times.
+        let early = history.seen();
+        assert_eq!(advance(&history, ""), Ok(Standing::Provisional));
+        history.expect(maria("0-1-10"));
         assert_eq!(
-            history.seen().unwrap().to_string(),
-            format!("{}:1-9", A.to_lowercase())
+            history.advance(&early, maria("")),
+            Ok(Standing::Provisional)
         );
+        history.opened();
+        assert_eq!(
+            history.advance(&early, maria("")),
+            Ok(Standing::Provisional)
+        );
+        assert!(advance(&history, "").is_err());
+        assert_eq!(advance(&history, "0-1-10"), Ok(Standing::Accepted));
+    }
+
+    #[test]
+    fn what_the_old_primary_says_while_its_history_is_given_up_is_not_remembered() {
+        let history = History::default();
+        advance(&history, "0-1-10").unwrap();
+        let asked = history.seen();
+        history.forget();
+        let answer = history.advance(&asked, maria("0-1-11"));
+        assert_eq!(answer, Ok(Standing::Provisional));
+        assert_eq!(advance(&history, "0-9-1"), Ok(Standing::Accepted));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::connect::SessionKind;
 use super::pool::{Idle, Pool};
+use crate::observe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -135,10 +136,14 @@ impl Pool {
                     pod = %self.pod(), server_connections, slots = room.max - wanted,
                     "the server has little room; fewer connections are made than configured"
                 );
+                let labels = [("pod", self.host()), ("reason", "share")];
+                observe::count(observe::SLOTS_WITHHELD, &labels);
             }
         } else if wanted < withheld {
             room.withheld.store(wanted, Ordering::Relaxed);
             self.slots.add_permits(withheld - wanted);
+            // Nobody had them checked out, so their return wakes nobody.
+            self.freed();
         }
     }
 

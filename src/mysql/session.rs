@@ -285,7 +285,7 @@ impl Session {
         };
         // A session that is read-only answers so on any server.
         if is_read_only(error) && self.lease.pool.is_primary() {
-            self.lease.pool.demoted();
+            self.lease.pool.demoted(self.lease.era);
         }
         self.rolled_back |= rolls_back(error);
         self.doubtful |= may_roll_back(error);

@@ -240,6 +240,25 @@ async fn writers_wait_while_the_primary_is_read_only_and_go_on_when_it_is_not() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_read_only_for_a_while_under_load_costs_no_writer_an_error() {
+    let world = World::start(1).await;
+    let acknowledged = Acknowledged::default();
+    let writes = Load::writes(&world.cluster, &acknowledged);
+    for _ in 0..4 {
+        writes.progress(50).await;
+        // A statement is run once more, not twice: those that waited are to be through.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.stage.lab.set_read_only(0, true).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.stage.lab.set_read_only(0, false).await.unwrap();
+    }
+    writes.progress(50).await;
+    let writes = writes.stop().await;
+    assert!(writes.errors.is_empty(), "{:?}", writes.errors);
+    acknowledged.check(&world.cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_on_a_primary_that_became_read_only_is_not_begun() {
     let stage = stage(1).await;
     let config = stage

@@ -11,6 +11,7 @@ mod discovery_trouble;
 mod double;
 mod failover;
 mod handshake;
+mod identity;
 mod lifecycle;
 mod load;
 mod moves;

@@ -3,11 +3,13 @@
 use crate::double::{Double, Manner, closed_port, impostors};
 use crate::support::{lab, stage};
 use futures_util::future::join_all;
+use headless_mysql::config::PrimaryBy;
 use headless_mysql::discovery::{FixedList, ResolveError};
 use headless_mysql::error::ConnectError;
 use headless_mysql::testkit::lab::Lab;
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, ConfigError, Error, mysql_async};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -152,30 +154,39 @@ async fn a_name_that_no_service_can_have_is_refused_at_once() {
 async fn a_wrong_password_is_told_at_once_and_not_after_the_checkout_timeout() {
     let stage = stage(1).await;
     let patient = Duration::from_secs(60);
-    let config = stage
-        .config()
-        .with_password("wrong")
-        .with_checkout_timeout(patient);
-    let cluster = Cluster::builder(config).connect().await.unwrap();
-    // What one pod refused is not tried at another, so the error stays the one of the first.
-    for route in [cluster.primary(), cluster.replicas()] {
-        let error = refusal(Duration::ZERO, route.query_drop("DO 1")).await;
-        let Error::Connect(ConnectError::AccessDenied {
-            pod, user, code, ..
-        }) = &error
-        else {
-            panic!("{error:?}");
-        };
-        assert_eq!((user.as_str(), *code), (stage.lab.user(), 1045));
-        assert_eq!(pod.name(), stage.lab.pod_name(0));
-        assert_eq!(pod.address(), address_of(&stage, 0));
-        assert_says(&error, &[&pod.to_string(), "Access denied", "`app`"]);
+    for by in [PrimaryBy::Ordinal, PrimaryBy::Detected] {
+        let config = stage
+            .config()
+            .with_primary(by)
+            .with_password("wrong")
+            .with_checkout_timeout(patient);
+        let cluster = Cluster::builder(config).connect().await.unwrap();
+        // What one pod refused is not tried at another, so the error stays the one of the first,
+        // whichever that was.
+        let mut refused_by = BTreeSet::new();
+        for route in [cluster.primary(), cluster.replicas()] {
+            let error = refusal(Duration::ZERO, route.query_drop("DO 1")).await;
+            let Error::Connect(ConnectError::AccessDenied {
+                pod, user, code, ..
+            }) = &error
+            else {
+                panic!("{error:?}");
+            };
+            assert_eq!((user.as_str(), *code), (stage.lab.user(), 1045));
+            assert_says(&error, &[&pod.to_string(), "Access denied", "`app`"]);
+            refused_by.insert((pod.name().to_owned(), pod.address()));
+        }
+        assert_eq!(refused_by.len(), 1, "{refused_by:?}");
+        let (name, address) = refused_by.pop_first().unwrap();
+        let ordinals = stage.lab.ordinals();
+        let ordinal = ordinals.iter().find(|n| stage.lab.pod_name(**n) == name);
+        assert_eq!(address, address_of(&stage, *ordinal.unwrap()));
+        let error = refusal(Duration::ZERO, cluster.begin()).await;
+        assert!(
+            matches!(error, Error::Connect(ConnectError::AccessDenied { .. })),
+            "{error:?}"
+        );
     }
-    let error = refusal(Duration::ZERO, cluster.begin()).await;
-    assert!(
-        matches!(error, Error::Connect(ConnectError::AccessDenied { .. })),
-        "{error:?}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -253,7 +264,8 @@ async fn a_bad_replica_costs_no_read_while_a_good_one_exists() {
     let (primary, replica) = (address_of(&stage, 0), address_of(&stage, 1));
     let impostors = impostors(&stage).await;
     let calls = impostors.iter().map(|(words, address, _)| {
-        let config = config(&stage);
+        // A good replica that is only busy must not look like a bad one.
+        let config = config(&stage).with_connect_timeout(Duration::from_secs(1));
         async move {
             let cluster = fixed(config, [primary, replica, *address]).await;
             for _ in 0..40 {

@@ -406,3 +406,23 @@ async fn an_endpoint_that_has_no_room_is_not_hurried() {
     let calls = world.calls("a");
     assert!((60..250).contains(&calls), "{calls}");
 }
+
+#[test]
+fn a_call_from_another_runtime_survives_the_end_of_the_balancers() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap()
+    };
+    let (mine, theirs) = (runtime(), runtime());
+    let world = theirs.block_on(World::with(&[]));
+    let mut call = Box::pin(world.ask());
+    mine.block_on(async {
+        assert!(futures_util::poll!(&mut call).is_pending());
+        theirs.shutdown_background();
+        // Whatever wakes it in between.
+        let _ = futures_util::poll!(&mut call).map(|end| assert!(end.is_err()));
+    });
+    world.balance.close();
+    let end = mine.block_on(world.ask());
+    assert!(matches!(end, Err(BalanceError::Closed)), "{end:?}");
+}

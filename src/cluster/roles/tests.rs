@@ -95,7 +95,7 @@ fn exactly_one_writable_pod_is_the_primary() {
         ),
     ];
     for (leader, sights, two_primaries, expected) in table {
-        let verdict = decide(leader, &seen(&sights), two_primaries);
+        let verdict = decide(leader, &[], &seen(&sights), two_primaries);
         assert_eq!(verdict, expected, "{leader:?} {sights:?} {two_primaries:?}");
     }
 }
@@ -103,10 +103,32 @@ fn exactly_one_writable_pod_is_the_primary() {
 #[test]
 fn a_primary_that_is_not_listed_keeps_its_office_until_another_pod_is_writable() {
     let gone = key(7);
-    let verdict = |sights: &[Sight]| decide(Some(&gone), &seen(sights), TwoPrimaries::Refuse);
+    let verdict = |sights: &[Sight]| decide(Some(&gone), &[], &seen(sights), TwoPrimaries::Refuse);
     assert_eq!(verdict(&[Sight::ReadOnly]), Verdict::One(key(7)));
     assert_eq!(
         verdict(&[Sight::ReadOnly, Sight::Writable]),
         Verdict::One(key(1))
     );
+}
+
+#[test]
+fn one_of_two_primaries_that_falls_silent_is_one_of_two_still() {
+    use Sight::{ReadOnly, Silent, Unseen, Writable};
+    let (zero, rivals) = (key(0), [key(0), key(1)]);
+    let both = Verdict::Several(rivals.to_vec());
+    let verdict = |sights: &[Sight]| {
+        let seen = seen(sights);
+        decide(Some(&zero), &rivals, &seen, TwoPrimaries::Refuse)
+    };
+    assert_eq!(verdict(&[Silent, Writable, ReadOnly]), both);
+    assert_eq!(verdict(&[Writable, Silent, ReadOnly]), both);
+    assert_eq!(verdict(&[Silent, Silent, ReadOnly]), both);
+    // One that cannot be reached at all is gone.
+    for one_left in [[Unseen, Writable, ReadOnly], [ReadOnly, Silent, ReadOnly]] {
+        assert_eq!(verdict(&one_left), Verdict::One(key(1)), "{one_left:?}");
+    }
+    // A primary that was the only one is not waited for.
+    let silent = seen(&[Silent, Writable]);
+    let verdict = decide(Some(&zero), &[], &silent, TwoPrimaries::Refuse);
+    assert_eq!(verdict, Verdict::One(key(1)));
 }
