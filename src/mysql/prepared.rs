@@ -5,15 +5,15 @@
 
 use super::podconn::PodConn;
 use super::queryable::{fold, left_a_trace};
+use super::session::Deadline;
 use super::text::SqlText;
 use mysql_async::prelude::{FromRow, Queryable, StatementLike};
 use mysql_async::{Params, Statement};
 use std::sync::Arc;
-use tokio::time::Instant;
 
 impl PodConn {
     /// A prepared statement with all its rows.
-    pub(super) async fn known_fold<S, T, U>(
+    pub(crate) async fn known_fold<S, T, U>(
         &mut self,
         stmt: S,
         params: Params,
@@ -24,13 +24,16 @@ impl PodConn {
         S: SqlText,
         T: FromRow,
     {
-        self.ready_for_prepared(&stmt).await?;
+        let known = self.ready_for_prepared(&stmt).await?;
         let (conn, session) = self.split()?;
         let deadline = session.deadline();
-        let pool = Arc::clone(&session.lease.pool);
+        let known = known.ok_or_else(|| Arc::clone(&session.lease.pool));
         let mut kept = std::mem::take(&mut session.lease.statements);
         let operation = async {
-            let stmt = pool.prepare(conn, &mut kept, stmt.given()).await?;
+            let stmt = match known {
+                Ok(stmt) => stmt,
+                Err(pool) => pool.prepare(conn, &mut kept, stmt.given()).await?,
+            };
             let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
             Ok((folded, left_a_trace(conn)))
         };
@@ -110,7 +113,7 @@ impl PodConn {
         &mut self,
         stmt: S,
         params_iter: I,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> mysql_async::Result<()>
     where
         S: StatementLike,

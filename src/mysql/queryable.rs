@@ -55,12 +55,12 @@ where
     Ok(folded?)
 }
 
-fn push<T>(mut rows: Vec<T>, row: T) -> Vec<T> {
+pub(crate) fn push<T>(mut rows: Vec<T>, row: T) -> Vec<T> {
     rows.push(row);
     rows
 }
 
-fn keep_first(first: Option<Row>, row: Row) -> Option<Row> {
+pub(crate) fn keep_first(first: Option<Row>, row: Row) -> Option<Row> {
     first.or(Some(row))
 }
 
@@ -74,7 +74,8 @@ pub(super) fn left_a_trace(conn: &Conn) -> bool {
 }
 
 impl PodConn {
-    async fn text_fold<Q, T, U>(
+    /// A text statement with all its rows.
+    pub(crate) async fn text_fold<Q, T, U>(
         &mut self,
         query: Q,
         init: U,

@@ -30,7 +30,8 @@ impl Target {
 pub(crate) struct PodRequest {
     pub(crate) target: Target,
     pub(crate) policy: ReplicaPolicy,
-    pub(crate) deadline: Instant,
+    /// `None`: the balancer's own timeout, from when the call begins.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Eligible<PodPool> for PodRequest {
@@ -62,6 +63,6 @@ impl Eligible<PodPool> for PodRequest {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(self.deadline)
+        self.deadline
     }
 }
