@@ -7,6 +7,7 @@ use super::connect::{Origin, Raw, SessionKind, last_row};
 use super::kill::GivenUp;
 use super::pool::{Idle, Pool};
 use super::statements::Statements;
+use super::timer::Timer;
 use crate::balance::Guard;
 use crate::config::Reset;
 use mysql_async::Conn;
@@ -41,6 +42,7 @@ pub(crate) struct Lease {
     /// When the connection is too old to be kept.
     pub(crate) expires: Option<Instant>,
     pub(crate) statements: Statements,
+    pub(super) timer: Timer,
 }
 
 /// What counts a checkout.
@@ -82,6 +84,7 @@ impl Lease {
             alive: Instant::now(),
             expires: None,
             statements: Statements::default(),
+            timer: Timer::default(),
             pool,
         }
     }
@@ -103,6 +106,7 @@ impl Lease {
             alive: idle.alive,
             expires: idle.expires,
             statements: idle.statements,
+            timer: idle.timer,
         };
         (lease, idle.raw)
     }
@@ -120,6 +124,7 @@ impl Lease {
             alive: self.alive,
             expires: self.expires,
             statements: std::mem::take(&mut self.statements),
+            timer: std::mem::take(&mut self.timer),
         }
     }
 

@@ -25,6 +25,7 @@ mod room;
 mod session;
 mod statements;
 mod text;
+mod timer;
 mod tls;
 mod trace;
 mod tx;

@@ -9,7 +9,7 @@ use super::connect::{Raw, SessionKind};
 use super::lease::{Lease, Trace, Why, clean, drained};
 use super::pool::Pool;
 use super::session::{Limit, Session};
-use super::text::{SqlText, trace_of};
+use super::text::SqlText;
 use crate::balance::Guard;
 use crate::error::{Error, PodId};
 use mysql_async::prelude::Queryable;
@@ -36,7 +36,8 @@ use std::time::Duration;
 /// [`Error::from`](crate::Error#impl-From<Error>-for-Error) takes them out.
 pub struct PodConn {
     raw: Raw,
-    session: Session,
+    /// In a box: a connection is passed on a few times before it is used.
+    session: Box<Session>,
 }
 
 impl fmt::Debug for PodConn {
@@ -54,7 +55,7 @@ impl PodConn {
         let id = raw.peek().map_or(0, Conn::id);
         Self {
             raw,
-            session: Session::new(lease, id),
+            session: Box::new(Session::new(lease, id)),
         }
     }
 
@@ -169,7 +170,8 @@ impl PodConn {
         self.ready().await?;
         let session = &mut self.session;
         if session.trace < Trace::Session {
-            session.trace = session.trace.max(trace_of(statement));
+            let trace = session.lease.statements.verdict(statement);
+            session.trace = session.trace.max(trace);
         }
         Ok(())
     }
@@ -199,7 +201,7 @@ impl PodConn {
     }
 
     pub(crate) fn split(&mut self) -> mysql_async::Result<(&mut Conn, &mut Session)> {
-        Ok((self.raw.get()?, &mut self.session))
+        Ok((self.raw.get()?, &mut *self.session))
     }
 }
 

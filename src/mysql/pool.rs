@@ -25,6 +25,7 @@ use super::position::History;
 use super::request::PodRequest;
 use super::room::{Room, is_past};
 use super::statements::{Budget, Statements};
+use super::timer::Timer;
 use crate::config::{Config, PrimaryBy, Reset};
 use crate::error::{ConnectError, PodId};
 use crate::name::Ordinal;
@@ -52,6 +53,7 @@ pub(super) struct Idle {
     pub(super) alive: Instant,
     pub(super) expires: Option<Instant>,
     pub(super) statements: Statements,
+    pub(super) timer: Timer,
 }
 
 /// What is known of the server behind the address.
@@ -388,6 +390,7 @@ impl Pool {
             alive: lease.alive,
             expires: lease.expires,
             statements: std::mem::take(&mut lease.statements),
+            timer: std::mem::take(&mut lease.timer),
         };
         if is_past(back.expires, now) {
             return;

@@ -7,8 +7,10 @@ use super::podconn::PodConn;
 use super::queryable::{fold, left_a_trace};
 use super::session::Deadline;
 use super::text::SqlText;
+use futures_util::FutureExt;
 use mysql_async::prelude::{FromRow, Queryable, StatementLike};
 use mysql_async::{Params, Statement};
+use std::pin::pin;
 use std::sync::Arc;
 
 impl PodConn {
@@ -29,15 +31,22 @@ impl PodConn {
         let deadline = session.deadline();
         let known = known.ok_or_else(|| Arc::clone(&session.lease.pool));
         let mut kept = std::mem::take(&mut session.lease.statements);
-        let operation = async {
-            let stmt = match known {
-                Ok(stmt) => stmt,
-                Err(pool) => pool.prepare(conn, &mut kept, stmt.given()).await?,
-            };
-            let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
-            Ok((folded, left_a_trace(conn)))
+        let done = {
+            // Pinned here: it is large, and would be copied from call to call.
+            let operation = pin!(async {
+                let stmt = match known {
+                    Ok(stmt) => stmt,
+                    // Boxed: it is rare, and would make every other operation larger.
+                    Err(pool) => {
+                        let preparing = pool.prepare(conn, &mut kept, stmt.given());
+                        preparing.boxed().await?
+                    }
+                };
+                let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
+                Ok((folded, left_a_trace(conn)))
+            });
+            session.run(deadline, operation).await
         };
-        let done = session.run(deadline, operation).await;
         session.lease.statements = kept;
         let (folded, left) = done?;
         session.saw_flags();

@@ -13,6 +13,7 @@ use mysql_async::prelude::{AsQuery, FromRow, Protocol, Queryable, StatementLike}
 use mysql_async::{
     BinaryProtocol, Conn, Params, QueryResult, ResultSetStream, Row, Statement, TextProtocol,
 };
+use std::pin::pin;
 
 /// What the methods of `Queryable` return.
 pub(super) type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, mysql_async::Result<T>>;
@@ -88,10 +89,11 @@ impl PodConn {
         self.ready_for(&query.as_query()).await?;
         let (conn, session) = self.split()?;
         let deadline = session.deadline();
-        let operation = async {
+        // Pinned here: it is large, and would be copied from call to call.
+        let operation = pin!(async {
             let folded = fold(conn.query_iter(query).await?, init, f).await?;
             Ok((folded, left_a_trace(conn)))
-        };
+        });
         let (folded, left) = session.run(deadline, operation).await?;
         session.saw_flags();
         if left {

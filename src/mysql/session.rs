@@ -233,21 +233,24 @@ impl Session {
     ) -> mysql_async::Result<T> {
         let started = deadline.begun;
         self.used = true;
+        // Dropped with the future: then the connection is not used again.
+        let mut timer = std::mem::take(&mut self.lease.timer);
         let armed = self.arm();
         let result = match deadline.at {
-            Some(deadline) => tokio::time::timeout_at(deadline, operation).await,
-            None => Ok(operation.await),
+            Some(deadline) => timer.until(deadline, operation).await,
+            None => Some(operation.await),
         };
         armed.ended();
+        self.lease.timer = timer;
         let pod = || self.lease.pool.pod().clone();
         let error = match result {
-            Ok(Ok(value)) => {
+            Some(Ok(value)) => {
                 self.cut_off = false;
                 self.lease.alive = started;
                 return Ok(value);
             }
-            Ok(Err(error)) => error,
-            Err(_) => {
+            Some(Err(error)) => error,
+            None => {
                 let (pod, after) = (pod(), started.elapsed());
                 self.give_up(Why::TimedOut);
                 return Err(Error::Timeout { pod, after }.into());

@@ -27,6 +27,12 @@ const FEWER_FOR: Duration = Duration::from_secs(60);
 /// What a connection that was closed takes to give its statements back.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// The verdicts on texts that a connection remembers: reading a text costs more than comparing it.
+const MOST_JUDGED: usize = 4;
+
+/// Longer ones are not remembered.
+const LONGEST_JUDGED: usize = 256;
+
 /// What is to be executed.
 #[derive(Debug)]
 pub enum Given<'a> {
@@ -42,6 +48,8 @@ pub(crate) struct Statements {
     kept: Vec<Kept>,
     /// The driver may keep others too, and have closed some of these for them.
     others: bool,
+    /// What texts that were not prepared may leave, the latest last.
+    judged: Vec<(Vec<u8>, Trace)>,
 }
 
 struct Kept {
@@ -81,6 +89,25 @@ impl Statements {
         }
         let kept = self.kept.last()?;
         Some((kept.statement.clone(), kept.trace))
+    }
+
+    /// What a text that is not prepared may leave in the session.
+    pub(super) fn verdict(&mut self, text: &[u8]) -> Trace {
+        let found = self.judged.iter().rfind(|(judged, _)| judged == text);
+        if let Some((_, trace)) = found {
+            return *trace;
+        }
+        let trace = trace_of(text);
+        if text.len() <= LONGEST_JUDGED {
+            let mut room = match self.judged.len() < MOST_JUDGED {
+                true => Vec::new(),
+                false => self.judged.remove(0).0,
+            };
+            room.clear();
+            room.extend_from_slice(text);
+            self.judged.push((room, trace));
+        }
+        trace
     }
 
     fn used(&mut self, text: &[u8], statement: &Statement) {
