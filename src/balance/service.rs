@@ -207,6 +207,16 @@ impl<S> Balance<S> {
     }
 }
 
+impl<S> Balance<S> {
+    /// As [`Service::call`], which takes the handle mutably although it changes nothing.
+    pub(crate) fn ask<R>(&self, request: R) -> ResponseFuture<S, R>
+    where
+        S: Service<R>,
+    {
+        ResponseFuture::new(Arc::clone(&self.shared), request)
+    }
+}
+
 /// What a served call yields: the endpoint's response and the guard that counts it.
 #[derive(Debug)]
 pub struct Balanced<T> {
@@ -244,7 +254,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        ResponseFuture::new(Arc::clone(&self.shared), request)
+        self.ask(request)
     }
 }
 

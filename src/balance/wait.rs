@@ -162,8 +162,10 @@ impl<E: Classify> Slow<E> {
                     room = Some(vitals);
                 }
             }
-            let due = self.timer.as_mut().poll(cx).is_ready();
-            let step = if shared.closed.load(Ordering::Acquire) {
+            // First: its runtime's end closes the balancer, and then the timer must not be polled.
+            let closed = shared.closed.load(Ordering::Acquire);
+            let due = !closed && self.timer.as_mut().poll(cx).is_ready();
+            let step = if closed {
                 Some(Step::Failed(BalanceError::Closed))
             } else if (due || self.look) && Instant::now() >= self.deadline {
                 Some(Step::Failed(self.timed_out(shared, request, held)))

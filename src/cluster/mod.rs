@@ -26,7 +26,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 /// A MySQL StatefulSet behind a headless Service: writes go to its ordinal 0, reads to the others.
@@ -208,8 +207,7 @@ impl Cluster {
                 }
             }
         };
-        // Timers do not work outside a runtime.
-        if running.is_gone() || Handle::try_current().is_err() {
+        if running.is_gone() {
             return Err(Error::RuntimeGone);
         }
         Ok(running)

@@ -7,7 +7,9 @@ use super::work::Work;
 use super::{Cluster, Outcome};
 use crate::config::ReplicaPolicy;
 use crate::error::{Error, PodId};
-use crate::mysql::{Access, Limit, PodConn, PodRequest, Target, Tx, convert, is_read_only};
+use crate::mysql::{
+    Access, Limit, PodConn, PodRequest, Target, Tx, convert, is_read_only, keep_first, push,
+};
 use mysql_async::prelude::{AsQuery, FromRow};
 use mysql_async::{Params, Row};
 use std::fmt;
@@ -112,7 +114,7 @@ impl Route {
     /// Safe: a connection being made is kept for others.
     pub async fn conn(self) -> Result<PodConn, Error> {
         let overall = self.overall();
-        self.checkout(overall, None).await
+        self.checkout_by(self.until(overall), overall, None).await
     }
 
     /// Begins a transaction: read-write on the primary's route, read-only on the replicas'.
@@ -131,7 +133,7 @@ impl Route {
         };
         let give_up = self.checkout_deadline(overall);
         loop {
-            let conn = self.checkout_by(give_up, overall, None).await?;
+            let conn = self.checkout_by(Some(give_up), overall, None).await?;
             let again = match Tx::begin(conn, access).await {
                 Ok(tx) => return Ok(tx),
                 Err(error) => match &error {
@@ -313,42 +315,48 @@ impl Route {
     }
 
     async fn all<T: FromRow>(self, work: Work) -> Result<Vec<T>, Error> {
-        let (rows, _) = self.execute(work).await?;
-        rows.into_iter().map(convert).collect()
+        let (rows, _) = self.execute(work, push).await?;
+        Ok(rows)
     }
 
     async fn first<T: FromRow>(self, work: Work) -> Result<Option<T>, Error> {
-        let (rows, _) = self.execute(work).await?;
-        rows.into_iter().next().map(convert).transpose()
+        let (row, _): (Option<Row>, _) = self.execute(work, keep_first).await?;
+        row.map(convert).transpose()
     }
 
-    async fn map<T, U, F>(self, work: Work, mut f: F) -> Result<Vec<U>, Error>
+    /// Each row goes through `f` once, even if the statement is run twice.
+    async fn map<T, U, F>(self, work: Work, f: F) -> Result<Vec<U>, Error>
     where
         T: FromRow,
         F: FnMut(T) -> U,
     {
-        let (rows, _) = self.execute(work).await?;
-        rows.into_iter()
-            .map(|row| convert(row).map(&mut f))
-            .collect()
+        let rows = self.all(work).await?;
+        Ok(rows.into_iter().map(f).collect())
     }
 
     async fn done(self, work: Work) -> Result<(), Error> {
-        self.execute(work).await.map(|_| ())
+        self.outcome(work).await.map(|_| ())
     }
 
     async fn outcome(self, work: Work) -> Result<Outcome, Error> {
-        self.execute(work).await.map(|(_, outcome)| outcome)
+        let (_, outcome) = self.execute(work, |(), _: Row| ()).await?;
+        Ok(outcome)
     }
 
-    /// Checkout, run, return; once more on another connection if that is safe.
-    async fn execute(self, work: Work) -> Result<(Vec<Row>, Outcome), Error> {
+    /// Checkout, run, return; once more on another connection if that is safe. Folds the rows of
+    /// the first result set of the run that counts.
+    async fn execute<T: FromRow, U: Default>(
+        self,
+        work: Work,
+        f: fn(U, T) -> U,
+    ) -> Result<(U, Outcome), Error> {
         let overall = self.overall();
         let mut repeated = false;
         let mut broken = None;
         loop {
-            let mut conn = self.checkout(overall, broken.take()).await?;
-            let error = match work.run(&mut conn).await {
+            let checkout = self.checkout_by(self.until(overall), overall, broken.take());
+            let mut conn = checkout.await?;
+            let error = match work.run(&mut conn, U::default(), f).await {
                 Ok(rows) => {
                     let outcome = Outcome {
                         affected_rows: conn.affected_rows(),
@@ -397,18 +405,18 @@ impl Route {
         overall.unwrap_or(checkout)
     }
 
-    async fn checkout(
-        &self,
-        overall: Option<Instant>,
-        avoid: Option<PodId>,
-    ) -> Result<PodConn, Error> {
-        self.checkout_by(self.checkout_deadline(overall), overall, avoid)
-            .await
+    /// `None`: the balancer gives the call the checkout's timeout from when it begins. A read that
+    /// is served at once needs no clock for that.
+    fn until(&self, overall: Option<Instant>) -> Option<Instant> {
+        match self.target {
+            Target::Primary => Some(self.checkout_deadline(overall)),
+            Target::Replicas => overall,
+        }
     }
 
     async fn checkout_by(
         &self,
-        deadline: Instant,
+        deadline: Option<Instant>,
         overall: Option<Instant>,
         avoid: Option<PodId>,
     ) -> Result<PodConn, Error> {

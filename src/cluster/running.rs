@@ -17,7 +17,6 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-use tower::Service;
 
 /// A checkout of the primary that takes longer than this waits for one to appear: look-ups are
 /// made urgent.
@@ -114,13 +113,16 @@ impl Running {
         request: PodRequest,
         limit: Limit,
     ) -> Result<PodConn, Error> {
-        let started = Instant::now();
         let target = request.target;
-        if target == Target::Primary && !self.roles.is_warm() {
+        // Reads do without: they are served at once, or the balancer knows how long they waited.
+        let started = (target == Target::Primary).then(Instant::now);
+        if let (Target::Primary, Some(deadline), false) =
+            (target, request.deadline, self.roles.is_warm())
+        {
             // Too late: then the balancer says so, and knows of whom.
-            let _ = tokio::time::timeout_at(request.deadline, self.roles.warmed()).await;
+            let _ = tokio::time::timeout_at(deadline, self.roles.warmed()).await;
         }
-        let mut call = self.balance.clone().call(request);
+        let mut call = self.balance.ask(request);
         let served = match target {
             Target::Replicas => call.await,
             Target::Primary => match tokio::time::timeout(PATIENCE, &mut call).await {
@@ -164,7 +166,7 @@ impl Running {
         &self,
         error: BalanceError<ConnectError>,
         target: Target,
-        started: Instant,
+        started: Option<Instant>,
     ) -> Error {
         match error {
             BalanceError::QueueFull { waiting } => Error::QueueFull { waiting },
@@ -177,6 +179,8 @@ impl Running {
                 last,
             } => {
                 // Never a pod: then it is discovery that has something to say.
+                let now = Instant::now();
+                let started = started.or(now.checked_sub(waited)).unwrap_or(now);
                 if let Err(error) = self.require_pods(started) {
                     return error;
                 }

@@ -4,8 +4,8 @@
 //! never decide that it is: that depends on what happened to it, which the route knows.
 
 use crate::mysql::{PodConn, leaves_trace};
-use mysql_async::prelude::{AsQuery, Queryable};
-use mysql_async::{Params, Row};
+use mysql_async::Params;
+use mysql_async::prelude::{AsQuery, FromRow};
 
 /// One statement, owned, so that it can be run again.
 pub(super) enum Work {
@@ -33,14 +33,23 @@ impl Work {
         }
     }
 
-    pub(super) async fn run(&self, conn: &mut PodConn) -> mysql_async::Result<Vec<Row>> {
+    /// Folds the rows of the first result set.
+    pub(super) async fn run<T: FromRow, U>(
+        &self,
+        conn: &mut PodConn,
+        init: U,
+        f: impl FnMut(U, T) -> U,
+    ) -> mysql_async::Result<U> {
         match self {
-            Self::Text(sql) => conn.query(sql.as_slice()).await,
-            Self::Prepared(sql, params) => conn.exec(sql.as_slice(), params.clone()).await,
+            Self::Text(sql) => conn.text_fold(sql.as_slice(), init, f).await,
+            Self::Prepared(sql, params) => {
+                let params = params.clone();
+                conn.known_fold(sql.as_slice(), params, init, f).await
+            }
             Self::Batch(sql, params) => {
                 let params = params.iter().cloned();
                 conn.exec_batch(sql.as_slice(), params).await?;
-                Ok(Vec::new())
+                Ok(init)
             }
         }
     }

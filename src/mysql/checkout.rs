@@ -13,7 +13,9 @@ use super::position::{Seen, Standing};
 use super::request::{PodRequest, Target};
 use crate::error::ConnectError;
 use crate::observe;
+use futures_util::future::{BoxFuture, Either};
 use mysql_async::prelude::Queryable;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,21 +37,64 @@ const OVERLOAD_PAUSE: Duration = Duration::from_millis(200);
 /// For how long a slot stays taken after the server had no room for its connection.
 const SHRINK_PAUSE: Duration = Duration::from_secs(1);
 
+type Checked = Result<PodConn, ConnectError>;
+
+/// The way to a connection.
+pub(crate) type Checkout = Either<Ready<Checked>, BoxFuture<'static, Checked>>;
+
+/// A slot, and an idle connection that has to be asked first whether it is alive.
+type Begun = (OwnedSemaphorePermit, Option<Idle>);
+
 impl Pool {
-    pub(super) async fn checkout(
+    /// A connection that is there and needs no check is had at once. Only what waits takes a box.
+    pub(super) fn checkout(self: &Arc<Self>, request: PodRequest) -> Checkout {
+        match self.at_once(&request) {
+            Ok(Ok(conn)) => Either::Left(ready(Ok(conn))),
+            Ok(Err(begun)) => {
+                let pool = Arc::clone(self);
+                Either::Right(Box::pin(pool.wait(request, begun)))
+            }
+            Err(refusal) => Either::Left(ready(Err(refusal))),
+        }
+    }
+
+    /// What can be done without waiting: a connection, or how far it went.
+    fn at_once(
+        self: &Arc<Self>,
+        request: &PodRequest,
+    ) -> Result<Result<PodConn, Option<Begun>>, ConnectError> {
+        self.refuse_early(request)?;
+        if request.target == Target::Replicas && self.is_primary() {
+            return Ok(Err(None));
+        }
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            return Ok(Err(None));
+        };
+        self.check_fit(request)?;
+        let kind = request.target.session_kind();
+        Ok(self.fresh_idle(kind, slot).map_err(Some))
+    }
+
+    async fn wait(
         self: Arc<Self>,
         request: PodRequest,
+        mut begun: Option<Begun>,
     ) -> Result<PodConn, ConnectError> {
-        self.refuse_early(&request)?;
+        let kind = request.target.session_kind();
         let fallback = match (request.target, self.is_primary()) {
             (Target::Replicas, true) => Some(self.permit(&self.fallback_slots).await?),
             _ => None,
         };
         loop {
-            let slot = self.permit(&self.slots).await?;
-            self.check_fit(&request)?;
-            let kind = request.target.session_kind();
-            let obtained = match self.fresh_idle(kind, slot) {
+            let found = match begun.take() {
+                Some(begun) => Err(begun),
+                None => {
+                    let slot = self.permit(&self.slots).await?;
+                    self.check_fit(&request)?;
+                    self.fresh_idle(kind, slot)
+                }
+            };
+            let obtained = match found {
                 Ok(conn) => Ok(conn),
                 Err((slot, stale)) => self.obtain(kind, slot, stale).await,
             };
@@ -129,7 +174,6 @@ impl Pool {
 
     /// An idle connection that needs no check, or the slot and an idle connection that does.
     #[allow(
-        clippy::type_complexity,
         clippy::result_large_err,
         reason = "nothing fails here: the connection is moved on"
     )]
@@ -137,12 +181,13 @@ impl Pool {
         self: &Arc<Self>,
         kind: SessionKind,
         slot: OwnedSemaphorePermit,
-    ) -> Result<PodConn, (OwnedSemaphorePermit, Option<Idle>)> {
+    ) -> Result<PodConn, Begun> {
+        let now = Instant::now();
         while let Some(idle) = self.pop_idle(kind) {
-            if self.is_outdated(&idle) {
+            if self.is_outdated(&idle, now) {
                 continue;
             }
-            if self.needs_check(&idle, kind) {
+            if self.needs_check(&idle, kind, now) {
                 return Err((slot, Some(idle)));
             }
             return Ok(self.lend(idle, slot));
@@ -150,13 +195,13 @@ impl Pool {
         Err((slot, None))
     }
 
-    fn is_outdated(&self, idle: &Idle) -> bool {
-        self.room.is_stale(idle) || idle.era != self.era.load(Ordering::Acquire)
+    fn is_outdated(&self, idle: &Idle, now: Instant) -> bool {
+        self.room.is_stale(idle, now) || idle.era != self.era.load(Ordering::Acquire)
     }
 
-    fn needs_check(&self, idle: &Idle, kind: SessionKind) -> bool {
+    fn needs_check(&self, idle: &Idle, kind: SessionKind, now: Instant) -> bool {
         idle.kind != kind
-            || idle.since.elapsed() > self.idle_ping_after
+            || now.saturating_duration_since(idle.since) > self.idle_ping_after
             || idle.generation != self.generation.load(Ordering::Acquire)
             || (kind == SessionKind::ReadWrite && self.must_reconfirm())
     }
@@ -167,13 +212,8 @@ impl Pool {
     }
 
     fn lend(self: &Arc<Self>, idle: Idle, slot: OwnedSemaphorePermit) -> PodConn {
-        let mut lease = Lease::new(Arc::clone(self), slot, idle.kind, idle.origin);
-        lease.generation = idle.generation;
-        lease.era = idle.era;
-        lease.alive = idle.alive;
-        lease.expires = idle.expires;
-        lease.statements = idle.statements;
-        PodConn::new(idle.raw, lease)
+        let (lease, raw) = Lease::of(idle, Arc::clone(self), slot);
+        PodConn::new(raw, lease)
     }
 
     /// A checked or new connection, had by a task of its own: a caller that gives up neither wastes
@@ -266,7 +306,9 @@ impl Pool {
                 }
             }
             drop(idle);
-            next = self.pop_idle(kind).filter(|idle| !self.is_outdated(idle));
+            let now = Instant::now();
+            let idle = self.pop_idle(kind);
+            next = idle.filter(|idle| !self.is_outdated(idle, now));
         }
         Ok(Err(slot))
     }

@@ -118,7 +118,12 @@ impl Dialler {
             // The default goes to the server's unix socket behind our back.
             .prefer_socket(Some(false))
             .max_allowed_packet(Some(MAX_PACKET))
-            .stmt_cache_size(Budget::new(config.statement_cache, config.max_connections).each())
+            // One more than the pool keeps: see `statements`.
+            .stmt_cache_size(
+                Budget::new(config.statement_cache, config.max_connections)
+                    .each()
+                    .saturating_add(1),
+            )
             // Idle connections are aged by the pool, not by the driver.
             .wait_timeout(Some(28_800));
         let label = host.split('.').next().unwrap_or(host);

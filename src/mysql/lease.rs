@@ -5,8 +5,9 @@
 
 use super::connect::{Origin, Raw, SessionKind, last_row};
 use super::kill::GivenUp;
-use super::pool::Pool;
+use super::pool::{Idle, Pool};
 use super::statements::Statements;
+use super::timer::Timer;
 use crate::balance::Guard;
 use crate::config::Reset;
 use crate::observe;
@@ -42,6 +43,7 @@ pub(crate) struct Lease {
     /// When the connection is too old to be kept.
     pub(crate) expires: Option<Instant>,
     pub(crate) statements: Statements,
+    pub(super) timer: Timer,
 }
 
 /// What counts a checkout.
@@ -83,8 +85,31 @@ impl Lease {
             alive: Instant::now(),
             expires: None,
             statements: Statements::default(),
+            timer: Timer::default(),
             pool,
         }
+    }
+
+    /// Of an idle connection.
+    pub(super) fn of(idle: Idle, pool: Arc<Pool>, slot: OwnedSemaphorePermit) -> (Self, Raw) {
+        let hold = Hold {
+            slot: Some(slot),
+            ..Hold::default()
+        };
+        let lease = Self {
+            pool,
+            hold,
+            shared: None,
+            generation: idle.generation,
+            era: idle.era,
+            kind: idle.kind,
+            origin: idle.origin,
+            alive: idle.alive,
+            expires: idle.expires,
+            statements: idle.statements,
+            timer: idle.timer,
+        };
+        (lease, idle.raw)
     }
 
     /// Moves the hold out; what stays behind holds nothing.
@@ -100,6 +125,7 @@ impl Lease {
             alive: self.alive,
             expires: self.expires,
             statements: std::mem::take(&mut self.statements),
+            timer: std::mem::take(&mut self.timer),
         }
     }
 
@@ -208,7 +234,7 @@ const FORGET: &str = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS nothing";
 pub(crate) async fn clean(mut raw: Raw, mut lease: Lease, cleaning: Cleaning) {
     let work = tokio::time::timeout(CLEAN_TIMEOUT, scrub(&mut raw, &mut lease, cleaning));
     match work.await {
-        Ok(Ok(true)) => Arc::clone(&lease.pool).put_back(raw, lease),
+        Ok(Ok(true)) => Pool::put_back(&mut lease, raw),
         Ok(Ok(false)) => {}
         Ok(Err(error)) => tracing::debug!(
             pod = %lease.pool.pod(), %error, "a connection could not be cleaned and is closed"

@@ -27,6 +27,7 @@ mod statements;
 #[cfg(test)]
 mod testing;
 mod text;
+mod timer;
 mod tls;
 mod trace;
 mod tx;
@@ -38,7 +39,7 @@ pub(crate) use monitor::{Monitor, Report};
 pub(crate) use podconn::in_runtime;
 pub(crate) use pool::{Hooks, PodPool, Pool};
 pub(crate) use position::History;
-pub(crate) use queryable::convert;
+pub(crate) use queryable::{convert, keep_first, push};
 pub(crate) use request::{PodRequest, Target};
 pub(crate) use session::Limit;
 pub(crate) use trace::leaves_trace;

@@ -7,12 +7,13 @@
 
 use super::connect::{Raw, SessionKind};
 use super::lease::{Lease, Trace, Why, clean, drained};
+use super::pool::Pool;
 use super::session::{Limit, Session};
-use super::text::{SqlText, trace_of};
+use super::text::SqlText;
 use crate::balance::Guard;
 use crate::error::{Error, PodId};
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Statement};
 use std::fmt;
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ use std::time::Duration;
 /// [`Error::from`](crate::Error#impl-From<Error>-for-Error) takes them out.
 pub struct PodConn {
     raw: Raw,
-    session: Session,
+    /// In a box: a connection is passed on a few times before it is used.
+    session: Box<Session>,
 }
 
 impl fmt::Debug for PodConn {
@@ -53,7 +55,7 @@ impl PodConn {
         let id = raw.peek().map_or(0, Conn::id);
         Self {
             raw,
-            session: Session::new(lease, id),
+            session: Box::new(Session::new(lease, id)),
         }
     }
 
@@ -104,6 +106,7 @@ impl PodConn {
         self.session.trace = Trace::Session;
         self.session.streaming = true;
         self.session.used = true;
+        self.session.lease.statements.not_alone();
         self.raw.get().map_err(Error::from)
     }
 
@@ -141,7 +144,7 @@ impl PodConn {
         if self.session.streaming {
             let deadline = self.session.deadline();
             let armed = self.session.arm();
-            let drained = drained(&mut self.raw, deadline).await;
+            let drained = drained(&mut self.raw, deadline.at).await;
             armed.ended();
             if !drained {
                 self.session.give_up(Why::TimedOut);
@@ -167,30 +170,38 @@ impl PodConn {
         self.ready().await?;
         let session = &mut self.session;
         if session.trace < Trace::Session {
-            session.trace = session.trace.max(trace_of(statement));
+            let trace = session.lease.statements.verdict(statement);
+            session.trace = session.trace.max(trace);
         }
         Ok(())
     }
 
-    /// The same for a statement that will be prepared.
-    pub(crate) async fn ready_for_prepared<S: SqlText>(&mut self, stmt: &S) -> Result<(), Error> {
+    /// The same for a statement that will be prepared, or is: then it is returned.
+    pub(crate) async fn ready_for_prepared<S: SqlText>(
+        &mut self,
+        stmt: &S,
+    ) -> Result<Option<Statement>, Error> {
         self.ready().await?;
         let session = &mut self.session;
-        if session.trace < Trace::Session {
-            session.trace = session.trace.max(stmt.trace(&mut session.verdicts));
-        }
-        Ok(())
+        let (known, trace) = match session.lease.statements.recall(&stmt.given()) {
+            Some((known, trace)) => (Some(known), trace),
+            None if session.trace < Trace::Session => (None, stmt.trace(&mut session.verdicts)),
+            None => (None, session.trace),
+        };
+        session.trace = session.trace.max(trace);
+        Ok(known)
     }
 
     /// The same for a statement whose text the driver does not show.
     pub(crate) async fn ready_for_unknown(&mut self) -> Result<(), Error> {
         self.ready().await?;
         self.session.trace = Trace::Session;
+        self.session.lease.statements.not_alone();
         Ok(())
     }
 
     pub(crate) fn split(&mut self) -> mysql_async::Result<(&mut Conn, &mut Session)> {
-        Ok((self.raw.get()?, &mut self.session))
+        Ok((self.raw.get()?, &mut *self.session))
     }
 }
 
@@ -208,13 +219,12 @@ impl Drop for PodConn {
         };
         let raw = std::mem::replace(&mut self.raw, Raw::empty());
         // It counts as a checkout until the slot is free: who waits for one is woken by that.
-        let lease = self.session.lease.take();
         if cleaning.is_needed() {
+            let lease = self.session.lease.take();
             let handle = lease.pool.handle.clone();
             handle.spawn(clean(raw, lease, cleaning));
         } else {
-            let pool = std::sync::Arc::clone(&lease.pool);
-            pool.put_back(raw, lease);
+            Pool::put_back(&mut self.session.lease, raw);
         }
     }
 }

@@ -16,6 +16,7 @@
 //! * `banned_era`: connections up to it fail at their next statement, because another incarnation
 //!   has proven to be the pod now.
 
+use super::checkout::Checkout;
 use super::connect::{Dialler, Origin, Raw, SessionKind};
 use super::kill::Side;
 use super::lease::Lease;
@@ -24,14 +25,13 @@ use super::position::History;
 use super::request::PodRequest;
 use super::room::{Room, is_past};
 use super::statements::{Budget, Statements};
+use super::timer::Timer;
 use crate::balance::Pace;
 use crate::config::{Config, PrimaryBy, ReplicaPolicy, Reset};
 use crate::error::{ConnectError, PodId};
 use crate::name::Ordinal;
 use crate::observe;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -55,6 +55,7 @@ pub(super) struct Idle {
     pub(super) alive: Instant,
     pub(super) expires: Option<Instant>,
     pub(super) statements: Statements,
+    pub(super) timer: Timer,
 }
 
 /// What is known of the server behind the address.
@@ -426,11 +427,13 @@ impl Pool {
         found
     }
 
-    /// Takes a clean connection back; the caller still holds its slot.
-    pub(crate) fn put_back(&self, raw: Raw, mut lease: Lease) {
+    /// Takes a clean connection back to the pool of its lease, which still holds its slot.
+    pub(crate) fn put_back(lease: &mut Lease, raw: Raw) {
+        let now = Instant::now();
+        let pool = &lease.pool;
         let back = Idle {
             raw,
-            since: Instant::now(),
+            since: now,
             generation: lease.generation,
             era: lease.era,
             kind: lease.kind,
@@ -438,19 +441,20 @@ impl Pool {
             alive: lease.alive,
             expires: lease.expires,
             statements: std::mem::take(&mut lease.statements),
+            timer: std::mem::take(&mut lease.timer),
         };
-        if is_past(back.expires) {
+        if is_past(back.expires, now) {
             return;
         }
-        let mut idle = self.idle();
+        let mut idle = pool.idle();
         // Looked at under the lock: whoever retires the pool or ends the era empties the list after.
-        if self.is_retired() || lease.era != self.era.load(Ordering::Acquire) {
+        if pool.is_retired() || lease.era != pool.era.load(Ordering::Acquire) {
             drop(idle);
             drop(back);
             return;
         }
         idle.push(back);
-        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        pool.idle_count.store(idle.len(), Ordering::Relaxed);
     }
 
     pub(super) fn closed(&self) -> ConnectError {
@@ -460,21 +464,22 @@ impl Pool {
     }
 }
 
-/// A pool as the balancer's endpoint: always ready, and everything happens in the future.
+/// A pool as the balancer's endpoint: always ready, and whatever has to be waited for happens in the
+/// future.
 #[derive(Debug, Clone)]
 pub(crate) struct PodPool(pub(crate) Arc<Pool>);
 
 impl Service<PodRequest> for PodPool {
     type Response = PodConn;
     type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<PodConn, ConnectError>> + Send>>;
+    type Future = Checkout;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: PodRequest) -> Self::Future {
-        Box::pin(Arc::clone(&self.0).checkout(request))
+        self.0.checkout(request)
     }
 }
 

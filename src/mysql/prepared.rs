@@ -5,15 +5,18 @@
 
 use super::podconn::PodConn;
 use super::queryable::{fold, left_a_trace};
+use super::session::Deadline;
 use super::text::SqlText;
+use futures_util::FutureExt;
 use mysql_async::prelude::{FromRow, Queryable, StatementLike};
 use mysql_async::{Params, Statement};
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::time::Instant;
 
 impl PodConn {
     /// A prepared statement with all its rows.
-    pub(super) async fn known_fold<S, T, U>(
+    pub(crate) async fn known_fold<S, T, U>(
         &mut self,
         stmt: S,
         params: Params,
@@ -24,19 +27,29 @@ impl PodConn {
         S: SqlText,
         T: FromRow,
     {
-        self.ready_for_prepared(&stmt).await?;
+        let known = self.ready_for_prepared(&stmt).await?;
         let (conn, session) = self.split()?;
         let deadline = session.deadline();
-        let pool = Arc::clone(&session.lease.pool);
+        let known = known.ok_or_else(|| Arc::clone(&session.lease.pool));
         let mut kept = std::mem::take(&mut session.lease.statements);
-        let operation = async {
-            let stmt = pool.prepare(conn, &mut kept, stmt.given()).await?;
-            // Whether it had to be prepared first says nothing of the pod.
-            let sent = Instant::now();
-            let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
-            Ok((folded, left_a_trace(conn), sent))
+        let done = {
+            // Pinned here: it is large, and would be copied from call to call.
+            let operation = pin!(async {
+                let stmt = match known {
+                    Ok(stmt) => stmt,
+                    // Boxed: it is rare, and would make every other operation larger.
+                    Err(pool) => {
+                        let preparing = pool.prepare(conn, &mut kept, stmt.given());
+                        preparing.boxed().await?
+                    }
+                };
+                // Whether it had to be prepared first says nothing of the pod.
+                let sent = Instant::now();
+                let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
+                Ok((folded, left_a_trace(conn), sent))
+            });
+            session.run(deadline, operation).await
         };
-        let done = session.run(deadline, operation).await;
         session.lease.statements = kept;
         let (folded, left, sent) = done?;
         session.answered(sent);
@@ -113,7 +126,7 @@ impl PodConn {
         &mut self,
         stmt: S,
         params_iter: I,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> mysql_async::Result<()>
     where
         S: StatementLike,

@@ -13,6 +13,7 @@ use mysql_async::prelude::{AsQuery, FromRow, Protocol, Queryable, StatementLike}
 use mysql_async::{
     BinaryProtocol, Conn, Params, QueryResult, ResultSetStream, Row, Statement, TextProtocol,
 };
+use std::pin::pin;
 
 /// What the methods of `Queryable` return.
 pub(super) type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, mysql_async::Result<T>>;
@@ -55,12 +56,12 @@ where
     Ok(folded?)
 }
 
-fn push<T>(mut rows: Vec<T>, row: T) -> Vec<T> {
+pub(crate) fn push<T>(mut rows: Vec<T>, row: T) -> Vec<T> {
     rows.push(row);
     rows
 }
 
-fn keep_first(first: Option<Row>, row: Row) -> Option<Row> {
+pub(crate) fn keep_first(first: Option<Row>, row: Row) -> Option<Row> {
     first.or(Some(row))
 }
 
@@ -74,7 +75,8 @@ pub(super) fn left_a_trace(conn: &Conn) -> bool {
 }
 
 impl PodConn {
-    async fn text_fold<Q, T, U>(
+    /// A text statement with all its rows.
+    pub(crate) async fn text_fold<Q, T, U>(
         &mut self,
         query: Q,
         init: U,
@@ -87,10 +89,11 @@ impl PodConn {
         self.ready_for(&query.as_query()).await?;
         let (conn, session) = self.split()?;
         let deadline = session.deadline();
-        let operation = async {
+        // Pinned here: it is large, and would be copied from call to call.
+        let operation = pin!(async {
             let folded = fold(conn.query_iter(query).await?, init, f).await?;
             Ok((folded, left_a_trace(conn)))
-        };
+        });
         let (folded, left) = session.run(deadline, operation).await?;
         session.answered(session.lease.alive);
         session.saw_flags();

@@ -31,7 +31,8 @@ impl Target {
 pub(crate) struct PodRequest {
     pub(crate) target: Target,
     pub(crate) policy: ReplicaPolicy,
-    pub(crate) deadline: Instant,
+    /// `None`: the balancer's own timeout, from when the call begins.
+    pub(crate) deadline: Option<Instant>,
     /// A pod that broke this very call before: used only if no other can be had.
     pub(crate) avoid: Option<PodId>,
 }
@@ -77,6 +78,6 @@ impl Eligible<PodPool> for PodRequest {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(self.deadline)
+        self.deadline
     }
 }

@@ -60,13 +60,13 @@ impl Room {
     }
 
     /// Whether an idle connection is too old, or was idle for too long.
-    pub(super) fn is_stale(&self, idle: &Idle) -> bool {
-        idle.since.elapsed() > self.idle_timeout || is_past(idle.expires)
+    pub(super) fn is_stale(&self, idle: &Idle, now: Instant) -> bool {
+        now.saturating_duration_since(idle.since) > self.idle_timeout || is_past(idle.expires, now)
     }
 }
 
-pub(super) fn is_past(expiry: Option<Instant>) -> bool {
-    expiry.is_some_and(|expiry| Instant::now() >= expiry)
+pub(super) fn is_past(expiry: Option<Instant>, now: Instant) -> bool {
+    expiry.is_some_and(|expiry| now >= expiry)
 }
 
 /// How many slots are not handed out of `max`, where the server takes `most` connections of all.
@@ -149,7 +149,8 @@ impl Pool {
 
     /// Closes connections that are too old, or were idle for too long.
     pub(crate) fn prune(&self) {
-        self.drop_idle(|idle| self.room.is_stale(idle));
+        let now = Instant::now();
+        self.drop_idle(|idle| self.room.is_stale(idle, now));
         self.budget.recover();
     }
 

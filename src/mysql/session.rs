@@ -25,13 +25,23 @@ pub(crate) struct Limit {
 
 impl Limit {
     /// A timeout beyond what the clock can hold is none.
-    fn deadline(&self) -> Option<Instant> {
-        let each = self.each.and_then(|each| Instant::now().checked_add(each));
-        match (each, self.all) {
+    fn deadline(&self) -> Deadline {
+        let begun = Instant::now();
+        let each = self.each.and_then(|each| begun.checked_add(each));
+        let at = match (each, self.all) {
             (Some(each), Some(all)) => Some(each.min(all)),
             (each, all) => each.or(all),
-        }
+        };
+        Deadline { begun, at }
     }
+}
+
+/// The time of an operation that begins now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    pub(super) begun: Instant,
+    /// `None`: it may take as long as it takes.
+    pub(super) at: Option<Instant>,
 }
 
 /// What is known of the session, apart from the driver's connection itself.
@@ -170,7 +180,7 @@ impl Session {
         self.refused.clone()
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Deadline {
         self.limit.deadline()
     }
 
@@ -228,26 +238,29 @@ impl Session {
     /// times out in between leaves the connection marked as cut off, and its statement given up.
     pub(crate) async fn run<T>(
         &mut self,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         operation: impl Future<Output = mysql_async::Result<T>>,
     ) -> mysql_async::Result<T> {
-        let started = Instant::now();
+        let started = deadline.begun;
         self.used = true;
+        // Dropped with the future: then the connection is not used again.
+        let mut timer = std::mem::take(&mut self.lease.timer);
         let armed = self.arm();
-        let result = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, operation).await,
-            None => Ok(operation.await),
+        let result = match deadline.at {
+            Some(deadline) => timer.until(deadline, operation).await,
+            None => Some(operation.await),
         };
         armed.ended();
+        self.lease.timer = timer;
         let pod = || self.lease.pool.pod().clone();
         let error = match result {
-            Ok(Ok(value)) => {
+            Some(Ok(value)) => {
                 self.cut_off = false;
                 self.lease.alive = started;
                 return Ok(value);
             }
-            Ok(Err(error)) => error,
-            Err(_) => {
+            Some(Err(error)) => error,
+            None => {
                 let (pod, after) = (pod(), started.elapsed());
                 self.give_up(Why::TimedOut);
                 return Err(Error::Timeout { pod, after }.into());

@@ -4,10 +4,14 @@
 //! or because the server is at its limit for all clients (error 1461). It must never close a
 //! statement that a user has prepared by hand.
 //!
-//! The driver keeps statements too, by the same rule, but neither shows them nor lets its cache
-//! shrink.
+//! The driver keeps statements too, but neither shows them nor lets its cache shrink. It has room for
+//! one more than is kept here, so that it closes none by itself; then a statement that is kept need
+//! not be looked up there, which takes a box and reads its text for named parameters. Statements that
+//! were prepared past this module would take that room: where there may be some, the driver is asked.
 
+use super::lease::Trace;
 use super::pool::Pool;
+use super::text::trace_of;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Statement};
 use std::sync::atomic::Ordering;
@@ -23,6 +27,12 @@ const FEWER_FOR: Duration = Duration::from_secs(60);
 /// What a connection that was closed takes to give its statements back.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// The verdicts on texts that a connection remembers: reading a text costs more than comparing it.
+const MOST_JUDGED: usize = 4;
+
+/// Longer ones are not remembered.
+const LONGEST_JUDGED: usize = 256;
+
 /// What is to be executed.
 #[derive(Debug)]
 pub enum Given<'a> {
@@ -34,34 +44,93 @@ pub enum Given<'a> {
 
 /// The statements of one connection that nobody but its pool holds, least recently used first.
 #[derive(Default)]
-pub(crate) struct Statements(Vec<Statement>);
+pub(crate) struct Statements {
+    kept: Vec<Kept>,
+    /// The driver may keep others too, and have closed some of these for them.
+    others: bool,
+    /// What texts that were not prepared may leave, the latest last.
+    judged: Vec<(Vec<u8>, Trace)>,
+}
+
+struct Kept {
+    text: Box<[u8]>,
+    /// What running it may leave in the session.
+    trace: Trace,
+    statement: Statement,
+}
 
 impl Statements {
+    /// After a reset of the session, which closes all.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty()
     }
 
-    fn used(&mut self, statement: &Statement) {
-        self.forget(statement);
-        self.0.push(statement.clone());
+    /// From now on the driver may prepare and close statements by itself.
+    pub(super) fn not_alone(&mut self) {
+        self.others = true;
+    }
+
+    /// The statement for a text, and what it may leave, if it is surely prepared still.
+    pub(super) fn recall(&mut self, given: &Given<'_>) -> Option<(Statement, Trace)> {
+        let Given::Text(text) = given else {
+            return None;
+        };
+        if self.others {
+            return None;
+        }
+        let index = self.kept.iter().rposition(|kept| &*kept.text == *text)?;
+        if index + 1 < self.kept.len() {
+            let kept = self.kept.remove(index);
+            self.kept.push(kept);
+        }
+        let kept = self.kept.last()?;
+        Some((kept.statement.clone(), kept.trace))
+    }
+
+    /// What a text that is not prepared may leave in the session.
+    pub(super) fn verdict(&mut self, text: &[u8]) -> Trace {
+        let found = self.judged.iter().rfind(|(judged, _)| judged == text);
+        if let Some((_, trace)) = found {
+            return *trace;
+        }
+        let trace = trace_of(text);
+        if text.len() <= LONGEST_JUDGED {
+            let mut room = match self.judged.len() < MOST_JUDGED {
+                true => Vec::new(),
+                false => self.judged.remove(0).0,
+            };
+            room.clear();
+            room.extend_from_slice(text);
+            self.judged.push((room, trace));
+        }
+        trace
+    }
+
+    fn used(&mut self, text: &[u8], statement: &Statement) {
+        // Texts that differ only in the names of their parameters share an id.
+        let same = |kept: &Kept| kept.statement.id() == statement.id() || &*kept.text == text;
+        self.kept.retain(|kept| !same(kept));
+        self.kept.push(Kept {
+            text: text.into(),
+            trace: trace_of(text),
+            statement: statement.clone(),
+        });
     }
 
     fn forget(&mut self, statement: &Statement) {
-        let found = self.0.iter().rposition(|kept| kept.id() == statement.id());
-        if let Some(index) = found {
-            self.0.remove(index);
-        }
+        self.kept
+            .retain(|kept| kept.statement.id() != statement.id());
     }
 
     /// Closes all but the `most` used last; returns whether there was one to close.
     async fn shrink(&mut self, conn: &mut Conn, most: usize) -> mysql_async::Result<bool> {
-        let surplus = self.0.len().saturating_sub(most);
-        for statement in self.0.drain(..surplus) {
-            conn.close(statement).await?;
+        let surplus = self.kept.len().saturating_sub(most);
+        for kept in self.kept.drain(..surplus) {
+            conn.close(kept.statement).await?;
         }
         Ok(surplus > 0)
     }
@@ -138,7 +207,7 @@ impl Pool {
             }
             prepared => prepared?,
         };
-        kept.used(&statement);
+        kept.used(text, &statement);
         kept.shrink(conn, self.budget.each()).await?;
         Ok(statement)
     }
@@ -152,6 +221,7 @@ impl Pool {
     ) -> mysql_async::Result<Statement> {
         let statement = self.prepare(conn, kept, Given::Text(text)).await?;
         kept.forget(&statement);
+        kept.not_alone();
         Ok(statement)
     }
 
@@ -170,7 +240,7 @@ impl Pool {
 
     async fn make_room(&self, conn: &mut Conn, kept: &mut Statements) -> mysql_async::Result<()> {
         self.budget.halve();
-        let most = self.budget.each().min(kept.0.len().saturating_sub(1));
+        let most = self.budget.each().min(kept.kept.len().saturating_sub(1));
         tracing::warn!(
             pod = %self.pod(), keep = self.budget.each(),
             "the server is at its limit of prepared statements; each connection keeps fewer"

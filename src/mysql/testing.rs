@@ -40,6 +40,6 @@ pub(super) fn pool(config: &Config, handle: Handle) -> (Arc<Pool>, Arc<Told>) {
             freed.freed.fetch_add(1, Ordering::Relaxed);
         }),
     };
-    let pool = Pool::new(dialler, config, Arc::default(), hooks, handle);
+    let pool = Pool::new(dialler, config, Arc::default(), None, hooks, handle);
     (pool, told)
 }

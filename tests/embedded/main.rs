@@ -5,6 +5,7 @@
     reason = "clippy.toml allows them in tests, but does not see that helpers are test code"
 )]
 
+mod allocations;
 mod cancel;
 mod cluster;
 mod either;
