@@ -8,7 +8,8 @@ pub(super) const HEAVIEST: u32 = 100;
 impl Config {
     /// Whether a pod that answers reads more slowly than the others gets fewer of them; default
     /// true. Compared are the times of single statements in read-only sessions, as a mean of the
-    /// logarithm that remembers about 10 s; nothing happens below a factor of two. Turn it off
+    /// logarithm that remembers about 10 s; nothing happens below a
+    /// factor of two, nor below a millisecond. Turn it off
     /// where single pods get statements of their own that take longer than the others', such as
     /// reports that are sent through a connection of a chosen pod.
     #[must_use]
