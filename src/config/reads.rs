@@ -7,10 +7,11 @@ pub(super) const HEAVIEST: u32 = 100;
 
 impl Config {
     /// Whether a pod that answers reads more slowly than the others gets fewer of them; default
-    /// true. Compared are the times of single statements in read-only sessions, as a mean of the
-    /// logarithm that remembers about 10 s; nothing happens below a factor of two. Turn it off
-    /// where single pods get statements of their own that take longer than the others', such as
-    /// reports that are sent through a connection of a chosen pod.
+    /// false. Compared are the times of single statements in read-only sessions, as a mean of the
+    /// logarithm that remembers about 10 s; nothing happens below a factor of two, nor below a
+    /// millisecond. Turn it on where many processes with few calls each share pods of which one may
+    /// be slow. The price: a pod that was slow while it started is left alone for some ten seconds
+    /// by a process that has nothing else in flight.
     #[must_use]
     pub fn with_pace(mut self, pace: bool) -> Self {
         self.pace = pace;
