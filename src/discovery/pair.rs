@@ -72,7 +72,7 @@ impl PrimaryAndReplicas {
         let ttls = [&primary, &replicas].map(|answer| answer.as_ref().and_then(|a| a.ttl));
         let ttl = ttls.into_iter().flatten().min();
 
-        let mut pods = primary.map_or_else(Vec::new, |answer| primaries(answer));
+        let mut pods = primary.map_or_else(Vec::new, primaries);
         let taken: BTreeSet<(IpAddr, u16)> = pods.iter().flat_map(sockets).collect();
         for mut pod in replicas.map_or_else(Vec::new, |answer| answer.pods) {
             let port = pod.port;
