@@ -306,9 +306,12 @@ fn allocation_checks(variants: &[Variant<'_>]) -> Vec<Check> {
 const CALL_ALLOCATIONS: f64 = 0.0;
 
 /// How many times less than tower's: parts of the bars. The best rounds are compared.
-fn ratio_checks(variants: &[Variant<'_>], balance: f64, buffer: f64) -> Vec<Check> {
+///
+/// `shared` is the part for a buffer that several tasks share.
+fn ratio_checks(variants: &[Variant<'_>], part: f64, shared: f64) -> Vec<Check> {
     let ratio = |subject: &str, ours: &str, tasks: u64, bar: f64| {
-        let part = if subject == BUFFER { buffer } else { balance };
+        let is_shared = subject == BUFFER && tasks > 1;
+        let part = if is_shared { shared } else { part };
         let tower = find(variants, subject, 3, tasks).best();
         Check {
             what: format!("{subject} / {ours}, 3 endpoints, {tasks} tasks"),
