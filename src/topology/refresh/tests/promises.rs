@@ -1,14 +1,14 @@
 //! What holds whatever happens: random answers, failures, clock steps and users, through the whole
 //! loop. Jitter is seeded by the case, so that a case fails again while it is made smaller.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::topology::{Pod, PodAddress};
+use crate::topology::Pod;
 
 const GRACE: u64 = 30_000;
 const DEADLINE: u64 = 10_000;
@@ -163,8 +163,8 @@ impl Resolve for Script {
 struct Checks {
     seen_any: bool,
     version: u64,
-    /// Where the primary was at the last check.
-    primary: BTreeSet<SocketAddr>,
+    /// Where the primary was at the last check, and since when an address was no longer listed.
+    primary: BTreeMap<SocketAddr, Option<Instant>>,
 }
 
 impl Checks {
@@ -199,14 +199,21 @@ impl Checks {
             }
         }
 
-        // A primary stays known, unless its address was given to another pod.
+        // A primary stays known, unless its address was given to another pod. An older one may
+        // have run out of its grace before that.
         let primary = topology.pod(Ordinal::PRIMARY);
         let now = primary.iter().flat_map(|pod| pod.addresses());
-        let now: BTreeSet<_> = now.map(PodAddress::socket).collect();
-        if now.is_empty() {
+        let now: BTreeMap<_, _> = now.map(|at| (at.socket(), at.absent_since())).collect();
+        if now.is_empty() && !self.primary.is_empty() {
             let taken = |at: &SocketAddr| answers.iter().any(|spec| !spec.owners(*at).is_empty());
+            let over = |since: &Option<Instant>| {
+                since.is_some_and(|since| since.elapsed() >= Duration::from_millis(GRACE))
+            };
+            let mut before = self.primary.iter();
+            let explained = self.primary.keys().any(taken)
+                && before.all(|(at, since)| taken(at) || over(since));
             prop_assert!(
-                self.primary.is_empty() || self.primary.iter().all(taken) || answers.len() > 1,
+                explained || answers.len() > 1,
                 "the primary is gone from {:?}",
                 self.primary
             );
@@ -298,7 +305,7 @@ async fn play(seed: u64, steps: &[Step]) -> Result<(), TestCaseError> {
     let mut checks = Checks {
         seen_any: false,
         version: 0,
-        primary: BTreeSet::new(),
+        primary: BTreeMap::new(),
     };
     let (mut waiters, mut receivers, mut clones) = (Vec::new(), Vec::new(), Vec::new());
     for step in steps {
