@@ -21,7 +21,9 @@
 //! | `shutdown` | the deadline given | [`Cluster::shutdown`](crate::Cluster::shutdown) |
 
 mod choice;
+mod discovery;
 mod error;
+mod pools;
 mod reads;
 mod secret;
 mod tls;
@@ -144,14 +146,6 @@ impl Config {
         self
     }
 
-    /// The name of the StatefulSet; by default the Service's first label. Needed when the two
-    /// differ, since pods are told apart by `<statefulset>-<ordinal>`.
-    #[must_use]
-    pub fn with_statefulset(mut self, statefulset: impl Into<String>) -> Self {
-        self.statefulset = Some(statefulset.into());
-        self
-    }
-
     /// How long one attempt to connect may take, greeting and login included; default 2 s. Raise
     /// it for servers far away, lower it to leave a dead pod sooner.
     #[must_use]
@@ -173,63 +167,6 @@ impl Config {
     #[must_use]
     pub fn with_statement_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.statement_timeout = timeout;
-        self
-    }
-
-    /// The most connections to hold to one pod; default 16. Times the number of application
-    /// processes it must stay below the servers' `max_connections`.
-    #[must_use]
-    pub fn with_max_connections(mut self, per_pod: usize) -> Self {
-        self.max_connections = per_pod;
-        self
-    }
-
-    /// The most callers that may wait for a connection; default 1,024. Those beyond it fail at
-    /// once. Lower it to shed load earlier.
-    #[must_use]
-    pub fn with_max_waiters(mut self, waiters: usize) -> Self {
-        self.max_waiters = waiters;
-        self
-    }
-
-    /// A connection idle for longer is pinged before it is used; default 500 ms. Zero pings
-    /// always, at the price of a round trip per checkout.
-    #[must_use]
-    pub fn with_idle_ping_after(mut self, idle: Duration) -> Self {
-        self.idle_ping_after = idle;
-        self
-    }
-
-    /// A connection idle for longer is closed; default 60 s. Keep it below the servers'
-    /// `wait_timeout` and the idle limit of any proxy or firewall between.
-    #[must_use]
-    pub fn with_idle_timeout(mut self, idle: Duration) -> Self {
-        self.idle_timeout = idle;
-        self
-    }
-
-    /// How long the connections of a pod that DNS no longer lists are kept, in case it comes
-    /// back; default 30 s. Keep it above the longest DNS cache on the way.
-    #[must_use]
-    pub fn with_grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
-    }
-
-    /// Bounds of the interval between look-ups, whatever the answers' TTL; default 1 s to 5 s.
-    /// Raise both to spare the cluster's DNS, at the price of noticing a new pod later.
-    #[must_use]
-    pub fn with_refresh(mut self, min: Duration, max: Duration) -> Self {
-        self.refresh_min = min;
-        self.refresh_max = max;
-        self
-    }
-
-    /// How long connecting to the cluster waits for the first good DNS answer; default 10 s. Raise
-    /// it when the application may start before the Service exists.
-    #[must_use]
-    pub fn with_connect_wait(mut self, wait: Duration) -> Self {
-        self.connect_wait = wait;
         self
     }
 
@@ -283,26 +220,6 @@ impl Config {
         self
     }
 
-    /// The name servers to ask; by default (empty) those of the system's `resolv.conf`. For
-    /// applications outside of the cluster, and for tests.
-    #[must_use]
-    pub fn with_name_servers(mut self, servers: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.name_servers = servers.into_iter().collect();
-        self
-    }
-
-    /// The search list that completes a short Service name; by default that of the system's
-    /// `resolv.conf`. Needed with name servers of one's own and a name that is not full.
-    #[must_use]
-    pub fn with_search<I>(mut self, domains: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: Into<String>,
-    {
-        self.search = Some(domains.into_iter().map(Into::into).collect());
-        self
-    }
-
     /// Whether a statement that timed out, or whose call was dropped, is stopped on the server;
     /// default true. A connection besides the pool's (at most one per pod) sends `KILL QUERY`;
     /// after a time-out it also tells whether the pod still answers. Turn it off for accounts whose
@@ -315,72 +232,6 @@ impl Config {
     #[must_use]
     pub fn with_kill_query(mut self, kill: bool) -> Self {
         self.kill_query = kill;
-        self
-    }
-
-    /// Connections that are kept open to each pod while it is listed and healthy, used or not;
-    /// default 0. They are opened one at a time. Raise it so that the first calls after a start, or
-    /// after a pause, need not wait for a login.
-    #[must_use]
-    pub fn with_min_connections(mut self, per_pod: usize) -> Self {
-        self.min_connections = per_pod;
-        self
-    }
-
-    /// The most of a server's `@@max_connections` that this process may take, in percent; default
-    /// 50. It lowers `max_connections` (never below 1) where a server has less room than was
-    /// thought, so that one process cannot shut out the others, nor the operator. Lower it to
-    /// 100 divided by the number of application processes to be strict.
-    #[must_use]
-    pub fn with_max_share(mut self, percent: u8) -> Self {
-        self.max_share = percent;
-        self
-    }
-
-    /// A connection older than this is closed when it is not in use; default 30 min, each
-    /// connection's own between 10 % less and 10 % more. `None`: never for its age. It spreads
-    /// connections again after changes, and frees what servers keep per session.
-    #[must_use]
-    pub fn with_max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
-        self.max_lifetime = lifetime;
-        self
-    }
-
-    /// Prepared statements that are kept on one pod for the next use, on all connections together;
-    /// default 512. Each connection keeps its part of it (at least one): 32 with 16 connections.
-    /// Times the number of processes it must stay below the servers' `max_prepared_stmt_count`
-    /// (16,382 by default); a server that is at its limit (error 1461) makes the pool keep fewer.
-    #[must_use]
-    pub fn with_statement_cache(mut self, per_pod: usize) -> Self {
-        self.statement_cache = per_pod;
-        self
-    }
-
-    /// The name of the Service's port for MySQL, such as `mysql`; none by default. Its SRV records
-    /// are asked for first, and tell the servers' port. Needed where the Service has several ports
-    /// and the number is not known beforehand.
-    #[must_use]
-    pub fn with_port_name(mut self, name: impl Into<String>) -> Self {
-        self.port_name = Some(name.into());
-        self
-    }
-
-    /// Whether the Service's name may be an alias (a Service of the type ExternalName); default
-    /// false. Where cluster DNS uses autopath, a Service without ready pods can look like an alias
-    /// of a stranger, so allow it only if one is meant.
-    #[must_use]
-    pub fn with_allow_alias(mut self, allow: bool) -> Self {
-        self.allow_alias = allow;
-        self
-    }
-
-    /// A second headless Service, whose pods are the replicas, for charts that deploy primary and
-    /// replicas apart; none by default. The first Service then has the primary; see
-    /// [`PrimaryAndReplicas`](crate::discovery::PrimaryAndReplicas). The StatefulSet's name, if
-    /// given, is that of the first.
-    #[must_use]
-    pub fn with_replica_service(mut self, service: impl Into<String>) -> Self {
-        self.replica_service = Some(service.into());
         self
     }
 
