@@ -1,20 +1,19 @@
 //! The DNS resolver: a Service's name, the names it may stand for, and whom to ask.
 //!
-//! Owns its options and `resolv.conf`'s changes. The questions are `ladder`'s, the packets are
-//! `hickory`'s.
+//! Owns its options. How DNS is reached is `reach`'s, the questions are `ladder`'s, the packets are
+//! `hickory`'s. It must never answer from what it remembers.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::{info, warn};
 
 use super::hickory::Client;
 use super::ladder::{Ladder, Wanted};
-use super::system::{self, Watched};
+use super::reach::{DnsOptions, Followed};
 use super::transcript::{Book, Notes};
 use super::{Answer, BoxFuture, Resolve, ResolveError, Transcript};
 use crate::name::{SearchList, ServiceName, is_label};
@@ -35,8 +34,7 @@ use crate::name::{SearchList, ServiceName, is_label};
 /// Must be used on a tokio runtime with I/O and time enabled.
 pub struct DnsResolver {
     options: DnsResolverBuilder,
-    file: Option<Watched>,
-    setup: Mutex<Arc<Setup>>,
+    setup: Followed<Setup>,
 }
 
 /// Builds a [`DnsResolver`]; see [`DnsResolver::builder`].
@@ -51,65 +49,10 @@ pub struct DnsResolverBuilder {
     dns: DnsOptions,
 }
 
-/// How to reach DNS, whatever is asked.
-#[derive(Clone, Debug)]
-pub(super) struct DnsOptions {
-    pub(super) search: Option<SearchList>,
-    pub(super) name_servers: Option<Vec<SocketAddr>>,
-    pub(super) resolv_conf: PathBuf,
-    pub(super) timeout: Duration,
-    pub(super) deadline: Duration,
-}
-
 /// What follows from the options and the text of `resolv.conf`.
 struct Setup {
     ladder: Ladder,
     client: Arc<Client>,
-}
-
-// === impl DnsOptions ===
-
-impl Default for DnsOptions {
-    fn default() -> Self {
-        Self {
-            search: None,
-            name_servers: None,
-            resolv_conf: system::RESOLV_CONF.into(),
-            timeout: Duration::from_secs(1),
-            deadline: Duration::from_secs(5),
-        }
-    }
-}
-
-impl DnsOptions {
-    /// Reads `resolv.conf`, if it has something to say that the options do not.
-    pub(super) fn open(&self, search: bool) -> Result<(Option<Watched>, String), ResolveError> {
-        if self.name_servers.is_some() && (self.search.is_some() || !search) {
-            return Ok((None, String::new()));
-        }
-        let (file, text) = Watched::open(self.resolv_conf.clone())?;
-        Ok((Some(file), text))
-    }
-
-    pub(super) fn search(&self, text: &str) -> SearchList {
-        let given = self.search.clone();
-        given.unwrap_or_else(|| SearchList::parse(text))
-    }
-
-    /// A client for the name servers, or the one there is if it asks the same.
-    pub(super) fn client(
-        &self,
-        name: &str,
-        text: &str,
-        old: Option<&Arc<Client>>,
-    ) -> Result<Arc<Client>, ResolveError> {
-        let given = self.name_servers.clone();
-        let servers = given.unwrap_or_else(|| system::parse_name_servers(text));
-        if let Some(old) = old.filter(|old| old.addresses() == servers) {
-            return Ok(Arc::clone(old));
-        }
-        Ok(Arc::new(Client::new(name, &servers, self.timeout)?))
-    }
 }
 
 // === impl DnsResolver ===
@@ -129,37 +72,14 @@ impl DnsResolver {
 
     /// The absolute names the Service's name may stand for, best first.
     pub fn candidates(&self) -> Vec<String> {
-        self.last().ladder.wanted.candidates.clone()
-    }
-
-    fn last(&self) -> Arc<Setup> {
-        Arc::clone(&self.setup.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// What to ask with, after a look at `resolv.conf`. A file that says nothing useful any more
-    /// changes nothing.
-    fn current(&self) -> Arc<Setup> {
-        let old = self.last();
-        let Some(text) = self.file.as_ref().and_then(Watched::changed) else {
-            return old;
-        };
-        let service = self.describe();
-        match self.options.set_up(&text, Some(&old)) {
-            Ok(setup) => {
-                info!(service, "resolv.conf has changed");
-                let setup = Arc::new(setup);
-                *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&setup);
-                setup
-            }
-            Err(error) => {
-                warn!(service, %error, "resolv.conf has changed and is not used");
-                old
-            }
-        }
+        self.setup.last().ladder.wanted.candidates.clone()
     }
 
     async fn look_up(&self, notes: Notes<'_>) -> Result<Answer, ResolveError> {
-        let setup = self.current();
+        let setup = self.setup.current(
+            || self.describe(),
+            |text, old| self.options.set_up(text, Some(old)),
+        );
         let after = self.options.dns.deadline;
         match timeout(after, setup.ladder.look_up(&*setup.client, notes)).await {
             Ok(result) => result,
@@ -196,7 +116,7 @@ impl Resolve for DnsResolver {
 
 impl fmt::Debug for DnsResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let setup = self.last();
+        let setup = self.setup.last();
         f.debug_struct("DnsResolver")
             .field("ladder", &setup.ladder)
             .field("servers", &setup.client.addresses())
@@ -285,8 +205,7 @@ impl DnsResolverBuilder {
         let setup = self.set_up(&text, None)?;
         Ok(DnsResolver {
             options: self,
-            file,
-            setup: Mutex::new(Arc::new(setup)),
+            setup: Followed::new(file, setup),
         })
     }
 

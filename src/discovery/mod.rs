@@ -17,6 +17,7 @@ mod hickory;
 mod hints;
 mod ladder;
 mod pair;
+mod reach;
 mod records;
 mod system;
 #[cfg(test)]

@@ -10,11 +10,10 @@ use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
 use crate::discovery::candidates;
-use crate::discovery::dns::DnsOptions;
 use crate::discovery::hickory::Client;
 use crate::discovery::ladder::{Ask, any_family};
+use crate::discovery::reach::{DnsOptions, Followed};
 use crate::discovery::records::{self, Ttl};
-use crate::discovery::system::Watched;
 use crate::discovery::transcript::{Book, Notes};
 use crate::discovery::{Answer, BoxFuture, FoundPod, Resolve, ResolveError, Transcript};
 use crate::name::{Ordinal, SearchList, expand_host};
@@ -47,9 +46,8 @@ const MAX_ALIASES: usize = 4;
 pub struct HostList {
     hosts: Vec<Host>,
     options: DnsOptions,
-    file: Option<Watched>,
     /// None if there is no name to look up.
-    setup: Mutex<Option<Arc<Setup>>>,
+    setup: Followed<Option<Setup>>,
 }
 
 /// Builds a [`HostList`]; see [`HostList::builder`].
@@ -90,30 +88,17 @@ impl HostList {
         }
     }
 
-    /// After a look at `resolv.conf`.
-    fn current(&self) -> Option<Arc<Setup>> {
-        let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = self.file.as_ref().and_then(Watched::changed) {
-            let old = setup.as_ref().map(|old| &old.client);
-            let name = self.describe();
-            match self.options.client(&name, &text, old) {
-                Ok(client) => {
-                    let search = self.options.search(&text);
-                    *setup = Some(Arc::new(Setup { client, search }));
-                }
-                Err(error) => {
-                    tracing::warn!(service = name, %error, "resolv.conf has changed and is not used");
-                }
-            }
-        }
-        setup.clone()
-    }
-
     async fn look_up(&self, notes: Notes<'_>) -> Result<Answer, ResolveError> {
-        let setup = self.current();
+        let setup = self.setup.current(
+            || self.describe(),
+            |text, old| {
+                let old = old.as_ref().map(|old| &old.client);
+                Setup::make(&self.options, &self.describe(), text, old).map(Some)
+            },
+        );
         let after = self.options.deadline;
         let look_ups = self.hosts.iter().map(|host| {
-            let setup = setup.as_deref();
+            let setup = Option::as_ref(&setup);
             async move {
                 let found = timeout(after, host.look_up(setup, notes)).await;
                 found.unwrap_or_else(|_| {
@@ -182,6 +167,22 @@ impl fmt::Debug for HostList {
     }
 }
 
+// === impl Setup ===
+
+impl Setup {
+    fn make(
+        options: &DnsOptions,
+        name: &str,
+        text: &str,
+        old: Option<&Arc<Client>>,
+    ) -> Result<Self, ResolveError> {
+        Ok(Self {
+            client: options.client(name, text, old)?,
+            search: options.search(text),
+        })
+    }
+}
+
 // === impl HostListBuilder ===
 
 impl HostListBuilder {
@@ -240,15 +241,12 @@ impl HostListBuilder {
         if hosts.iter().any(|host| host.address.is_none()) {
             let (watched, text) = self.dns.open(true)?;
             file = watched;
-            let client = self.dns.client(&name, &text, None)?;
-            let search = self.dns.search(&text);
-            setup = Some(Arc::new(Setup { client, search }));
+            setup = Some(Setup::make(&self.dns, &name, &text, None)?);
         }
         Ok(HostList {
             hosts,
             options: self.dns,
-            file,
-            setup: Mutex::new(setup),
+            setup: Followed::new(file, setup),
         })
     }
 }
