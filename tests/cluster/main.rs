@@ -14,6 +14,8 @@ mod handshake;
 mod identity;
 mod lifecycle;
 mod load;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod moves;
 mod pool;
 mod refusals;
