@@ -25,6 +25,7 @@ mod rotation;
 mod routing;
 mod secrets;
 mod session;
+mod stampede;
 mod stopping;
 mod support;
 mod tls;
