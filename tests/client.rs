@@ -312,3 +312,38 @@ async fn query_prints_a_table_from_the_side_asked_for() {
     assert!(!ok && said.contains("refused the login"), "{said}");
     assert!(!said.contains("not-the-password"), "{said}");
 }
+
+/// As in `mysql_client ... | head -1`, when `head` was quicker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_leaves_ends_the_program_without_a_word() {
+    let stage = stage().await;
+    let server = stage.dns.addr().to_string();
+    let (user, password) = (stage.lab.user(), stage.lab.password());
+    let url = format!("mysql://{user}:{password}@{SERVICE}");
+    let table: [&[&str]; 5] = [
+        &["query", &url, "SELECT 1", "--server", &server],
+        &["resolve", SERVICE, "--server", &server],
+        &["resolve", SERVICE, "--server", &server, "--json"],
+        &["resolve", SERVICE, "--server", &server, "--watch"],
+        &["demo", "--seconds", "4"],
+    ];
+    for arguments in table {
+        let mut child = Command::new(client())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let ended = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output());
+        let output = ended.await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), &*said),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! Numbers as bars.
 
+use crate::say::say;
 /// The longest bar, in characters.
 const WIDTH: u64 = 40;
 
@@ -13,6 +14,6 @@ pub(crate) fn print(numbers: &[(String, u64)]) {
         let length = length.max(u64::from(*number > 0));
         let bar: String = (0..length).map(|_| '█').collect();
         let share = *number as f64 * 100.0 / total.max(1) as f64;
-        println!("  {name}  {bar:<40}  {number:>7}  {share:5.1} %");
+        say!("  {name}  {bar:<40}  {number:>7}  {share:5.1} %");
     }
 }

@@ -3,6 +3,7 @@
 //! Fails when a write landed elsewhere than on ordinal 0, or an acknowledged one is gone.
 
 use crate::load::{Counts, Load};
+use crate::say::say;
 use crate::{Failure, chart, table};
 use headless_mysql::Cluster;
 use headless_mysql::testkit::lab::{Lab, ServerKind};
@@ -63,7 +64,7 @@ impl Demo {
 
     async fn play<P: Pods>(&self, stage: Stage<P>, servers: &str) -> Result<(), Failure> {
         let pods = stage.lab.ordinals().len();
-        println!(
+        say!(
             "{pods} {servers} behind the headless Service `{}`\n",
             stage.service()
         );
@@ -71,7 +72,7 @@ impl Demo {
         prepare(&stage, &cluster).await?;
         show_pods(&stage, &cluster).await?;
 
-        println!(
+        say!(
             "\n{} writers and {} readers for {} s; the primary restarts in the middle\n",
             Load::WRITERS,
             Load::READERS,
@@ -92,7 +93,7 @@ impl Demo {
             .await?;
         let verdict = report.judge(&kept, shown);
         show_spread(&stage, &kept, &report.reads);
-        println!("\n{verdict}");
+        say!("\n{verdict}");
         cluster.shutdown(Duration::from_secs(1)).await?;
         verdict.into_result()
     }
@@ -118,7 +119,7 @@ async fn prepare<P: Pods>(stage: &Stage<P>, cluster: &Cluster) -> Result<(), Fai
 
 async fn show_pods<P: Pods>(stage: &Stage<P>, cluster: &Cluster) -> Result<(), Failure> {
     let status = cluster.status();
-    println!(
+    say!(
         "{} says of {}:\n",
         stage.dns.addr(),
         status.service.unwrap_or_default()
@@ -177,9 +178,9 @@ fn show_spread<P: Pods>(stage: &Stage<P>, kept: &[(u64, String)], reads: &BTreeM
         })
         .collect()
     };
-    println!("\nWrites per pod");
+    say!("\nWrites per pod");
     chart::print(&by_pod(&writes));
-    println!("\nReads per pod");
+    say!("\nReads per pod");
     chart::print(&by_pod(reads));
 }
 
@@ -212,7 +213,7 @@ impl Screen {
             let line = format!("  {:4.1} s  {}", self.seconds(), self.counts);
             match self.terminal {
                 true => print!("\r\x1b[K{line}"),
-                false => println!("{line}"),
+                false => say!("{line}"),
             }
             let _ = std::io::stdout().flush();
         }
@@ -220,12 +221,12 @@ impl Screen {
 
     fn event(&self, text: &str) {
         let clear = if self.terminal { "\r\x1b[K" } else { "" };
-        println!("{clear}  {:4.1} s  * {text}", self.seconds());
+        say!("{clear}  {:4.1} s  * {text}", self.seconds());
     }
 
     fn end(&self) {
         if self.terminal {
-            println!();
+            say!("");
         }
     }
 

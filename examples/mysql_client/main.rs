@@ -13,6 +13,7 @@ mod demo;
 mod load;
 mod query;
 mod resolve;
+mod say;
 mod table;
 
 use clap::{Parser, Subcommand};
@@ -41,8 +42,17 @@ enum Command {
     Query(query::Query),
 }
 
+fn main() -> ExitCode {
+    match std::panic::catch_unwind(run) {
+        Ok(code) => code,
+        // Not an error: who reads has seen enough.
+        Err(panic) if panic.is::<say::ReaderLeft>() => ExitCode::SUCCESS,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     let options = Options::parse();
     let result = match options.command {
         Some(Command::Resolve(resolve)) => resolve.run().await,

@@ -1,5 +1,6 @@
 //! `query`: one statement, its rows as a table.
 
+use crate::say::say;
 use crate::{Failure, table};
 use headless_mysql::mysql_async::{Row, Value};
 use headless_mysql::prelude::*;
@@ -58,7 +59,7 @@ impl Query {
             true => format!("{} rows affected", conn.affected_rows()),
             false => format!("{} rows", rows.len()),
         };
-        println!("\n{changed} on {} in {took:.1?}", conn.pod());
+        say!("\n{changed} on {} in {took:.1?}", conn.pod());
         drop(conn);
         cluster.shutdown(Duration::from_secs(1)).await?;
         Ok(())

@@ -3,6 +3,7 @@
 //! Ends with 0 if pods were found, 3 if there are none (no such name, or no pod is ready), 1 if DNS
 //! did not say, and 2 if it was called wrongly.
 
+use crate::say::say;
 mod json;
 mod show;
 mod watch;
@@ -74,7 +75,7 @@ impl Resolve {
         let (result, transcript) = dns.explain().await;
         if self.json {
             let object = json::look_up(&dns.describe(), &result, &transcript);
-            println!("{}", serde_json::to_string_pretty(&object)?);
+            say!("{}", serde_json::to_string_pretty(&object)?);
         } else {
             show::look_up(&result, &transcript);
             if let Err(error) = &result {

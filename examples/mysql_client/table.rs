@@ -1,5 +1,6 @@
 //! Rows as people read them.
 
+use crate::say::say;
 /// Prints rows under headings, each column as wide as its widest cell.
 pub(crate) fn print(headings: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
@@ -14,7 +15,7 @@ pub(crate) fn print(headings: &[&str], rows: &[Vec<String>]) {
         let padded: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:<width$}"))
             .collect();
-        println!("  {}", padded.join("  ").trim_end());
+        say!("  {}", padded.join("  ").trim_end());
     };
     line(headings.to_vec());
     let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();

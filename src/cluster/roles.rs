@@ -12,21 +12,26 @@ use crate::error::ConnectError;
 use crate::mysql::{History, Monitor, PodPool, Pool, Report};
 use crate::name::Ordinal;
 use crate::observe;
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// How often the pods are asked who is writable.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The same while a caller waits for a primary.
 const URGENT_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a pod may take to say who it is. Also what a silent replica costs the first write.
+/// How long all pods together may take to say who they are, once. Also what silent replicas cost the
+/// first write. A pod whose login takes longer is heard the next time: its login goes on.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
-/// Pods that are asked at once.
-const CONCURRENCY: usize = 16;
+/// Pods that a login is begun to at once; as many more follow after each [`LOGIN_STEP`]. So a set of
+/// a thousand is no burst of a thousand, and pods that hang keep none of the others waiting.
+const LOGINS_AT_ONCE: u32 = 16;
+/// See [`LOGINS_AT_ONCE`]. A thousand are begun within 625 ms.
+const LOGIN_STEP: Duration = Duration::from_millis(10);
 
 /// What the task and the callers share.
 pub(super) struct Roles {
@@ -329,10 +334,20 @@ async fn ask_all(
     pods: &[(PodKey, Arc<Pool>)],
 ) -> Vec<(PodKey, Result<Report, ConnectError>)> {
     let mut kept = std::mem::take(monitors);
+    let begun = Instant::now();
+    let mut logins = 0;
     let turns = pods.iter().map(|(key, pool)| {
         let mut monitor = kept.remove(key).unwrap_or_default();
+        let mut delay = Duration::ZERO;
+        if !monitor.is_connected() {
+            delay = ANSWER_LIMIT.min(LOGIN_STEP * (logins / LOGINS_AT_ONCE));
+            logins += 1;
+        }
         async move {
-            let report = monitor.ask(pool, ANSWER_LIMIT).await;
+            if !delay.is_zero() {
+                tokio::time::sleep_until(begun + delay).await;
+            }
+            let report = monitor.ask(pool, begun + ANSWER_LIMIT).await;
             if let Err(error) = &report {
                 tracing::debug!(pod = %key, %error, "a pod did not say who it is");
             }
@@ -340,9 +355,8 @@ async fn ask_all(
         }
     });
     let turns: Vec<_> = turns.collect();
-    let mut answers = stream::iter(turns).buffered(CONCURRENCY);
     let mut seen = Vec::with_capacity(pods.len());
-    while let Some((key, report, monitor)) = answers.next().await {
+    for (key, report, monitor) in join_all(turns).await {
         monitors.insert(key.clone(), monitor);
         seen.push((key, report));
     }

@@ -393,4 +393,31 @@ mod tests {
         assert!(visit("mysql-0/1", SECOND, now).is_to_the_server_of(&victim));
         assert!(!visit("mysql-0/1", Duration::ZERO, now).is_to_the_server_of(&victim));
     }
+
+    #[cfg(feature = "metrics")]
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_of_another_server_and_one_that_cannot_be_reached_are_counted_as_such() {
+        let recorder = crate::observe::testing::Recorder::default();
+        let _installed = metrics::set_default_local_recorder(&recorder);
+        let (pool, _) = testing::pool(&testing::config(), tokio::runtime::Handle::current());
+        let now = Instant::now();
+        let visit = visit("mysql-0/2", 99 * SECOND, now);
+        let left = pool.serve(visit, vec![given_up("mysql-0/1", now)]).await;
+        assert!(left.is_empty());
+        let dead = Failed::Dead("no answer".to_owned());
+        pool.not_stopped(given_up("mysql-0/1", now), &dead);
+        let not_to_be_stopped = GivenUp {
+            id: None,
+            ..given_up("mysql-0/1", now)
+        };
+        pool.not_stopped(not_to_be_stopped, &dead);
+
+        let pod = "pod=mysql-0.mysql.default.svc.cluster.local";
+        let key = |outcome| {
+            let metric = observe::STATEMENTS_STOPPED;
+            format!("{metric}{{{pod},outcome={outcome}}}")
+        };
+        let expected = [(key("not_sure"), 1), (key("unreachable"), 1)];
+        assert_eq!(recorder.counters(), expected.into());
+    }
 }

@@ -1,15 +1,17 @@
 //! A connection that only asks its pod who it is.
 //!
 //! Owns that connection, apart from the pool's: what is asked must not wait behind the application's
-//! statements, nor take one of its slots. It must never run anything else, and never outlast the
-//! time it is given.
+//! statements, nor take one of its slots. It must never run anything else, never keep its caller
+//! longer than it is told, and never log in to a pod twice at a time.
 
 use super::connect::{Facts, Raw, SessionKind};
 use super::pool::Pool;
 use super::position::Position;
 use crate::error::ConnectError;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// What a pod said about itself.
 #[derive(Debug, Clone)]
@@ -23,43 +25,86 @@ pub(crate) struct Report {
 #[derive(Default)]
 pub(crate) struct Monitor {
     raw: Option<Raw>,
+    /// A login under way. It goes on while nobody asks, up to the connect timeout: a server that
+    /// takes longer for it than one question may take would never be heard otherwise.
+    login: Option<Login>,
+}
+
+struct Login(JoinHandle<Result<(Raw, Facts), ConnectError>>);
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Monitor {
+    /// Whether a question needs no login first.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.raw.is_some()
+    }
+
     /// Asks the server behind `pool`, which learns from the answer too.
     pub(crate) async fn ask(
         &mut self,
-        pool: &Pool,
-        within: Duration,
+        pool: &Arc<Pool>,
+        until: Instant,
     ) -> Result<Report, ConnectError> {
-        // Taken out: a connection that did not answer in time is of no use any more.
-        let raw = self.raw.take();
-        let answer = tokio::time::timeout(within, question(pool, raw)).await;
-        let (raw, facts) = answer.unwrap_or_else(|_| {
+        let begun = Instant::now();
+        let answer = tokio::time::timeout_at(until, self.answer(pool)).await;
+        let facts = answer.unwrap_or_else(|_| {
             Err(ConnectError::Silent {
                 pod: pool.pod().clone(),
-                after: within,
+                after: begun.elapsed(),
             })
         })?;
-        self.raw = Some(raw);
         pool.observe(&facts);
         Ok(Report {
             writable: facts.writable,
             replicated: facts.position.without_own(&facts.identity),
         })
     }
-}
 
-async fn question(pool: &Pool, raw: Option<Raw>) -> Result<(Raw, Facts), ConnectError> {
-    if let Some(mut raw) = raw
-        && let Ok((_, facts)) = pool
-            .dialler
-            .introduce(&mut raw, SessionKind::ReadOnly)
-            .await
-    {
-        return Ok((raw, facts));
+    /// # Cancel safety
+    ///
+    /// A connection that was asked is closed, for it did not answer in time; a login goes on.
+    async fn answer(&mut self, pool: &Arc<Pool>) -> Result<Facts, ConnectError> {
+        if let Some(raw) = self.raw.take()
+            && let Some(facts) = self.question(pool, raw).await
+        {
+            return Ok(facts);
+        }
+        loop {
+            let is_old = self.login.is_some();
+            let login = self.login.get_or_insert_with(|| {
+                let pool = Arc::clone(pool);
+                let handle = pool.handle.clone();
+                Login(
+                    handle.spawn(async move { pool.dialler.connect(SessionKind::ReadOnly).await }),
+                )
+            });
+            let done = (&mut login.0).await;
+            self.login = None;
+            // An error of the task: the runtime is going down.
+            let (raw, facts) = done.unwrap_or_else(|_| Err(pool.closed()))?;
+            if !is_old {
+                self.raw = Some(raw);
+                return Ok(facts);
+            }
+            // What it said when it let us in may be a while ago.
+            if let Some(facts) = self.question(pool, raw).await {
+                return Ok(facts);
+            }
+        }
     }
-    pool.dialler.connect(SessionKind::ReadOnly).await
+
+    /// `None`: the connection is of no use any more.
+    async fn question(&mut self, pool: &Pool, mut raw: Raw) -> Option<Facts> {
+        let kind = SessionKind::ReadOnly;
+        let (_, facts) = pool.dialler.introduce(&mut raw, kind).await.ok()?;
+        self.raw = Some(raw);
+        Some(facts)
+    }
 }
 
 impl Pool {

@@ -141,8 +141,10 @@ impl PodConn {
             self.session.lost = true;
             return Err(self.session.interrupted());
         }
+        let mut begun = None;
         if self.session.streaming {
             let deadline = self.session.deadline();
+            begun = Some(deadline);
             let armed = self.session.arm();
             let drained = drained(&mut self.raw, deadline.at).await;
             armed.ended();
@@ -159,10 +161,15 @@ impl PodConn {
         } else if self.session.in_tx && self.session.doubtful {
             let (conn, session) = self.split()?;
             let deadline = session.deadline();
+            begun = Some(deadline);
             session.run(deadline, conn.ping()).await?;
             session.look_for_tx(conn);
         }
-        self.session.check()
+        self.session.check()?;
+        if let Some(begun) = begun {
+            self.session.go_on(begun);
+        }
+        Ok(())
     }
 
     /// The same for a statement given as text.

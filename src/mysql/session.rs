@@ -50,6 +50,8 @@ pub(crate) struct Session {
     /// The server's id of the connection.
     id: u32,
     pub(crate) limit: Limit,
+    /// Of an operation that has asked the server something on its own behalf first.
+    begun: Option<Deadline>,
     /// An operation was begun and its end was not seen.
     pub(super) cut_off: bool,
     /// The connection is gone.
@@ -105,6 +107,7 @@ impl Session {
                 each: None,
                 all: None,
             },
+            begun: None,
             cut_off: false,
             lost: false,
             used: false,
@@ -180,8 +183,15 @@ impl Session {
         self.refused.clone()
     }
 
-    pub(crate) fn deadline(&self) -> Deadline {
-        self.limit.deadline()
+    /// Of an operation that begins now, or has begun with the question that came before it.
+    pub(crate) fn deadline(&mut self) -> Deadline {
+        let begun = self.begun.take();
+        begun.unwrap_or_else(|| self.limit.deadline())
+    }
+
+    /// The operation that a question was asked for goes on.
+    pub(super) fn go_on(&mut self, deadline: Deadline) {
+        self.begun = Some(deadline);
     }
 
     /// Rows may be left unread from here on.

@@ -6,6 +6,7 @@
 use super::fault::{is_read_only, may_roll_back, rolls_back};
 use super::podconn::PodConn;
 use super::queryable::BoxFuture;
+use super::session::Deadline;
 use super::text::SqlText;
 use crate::error::{Error, PodId};
 use mysql_async::consts::StatusFlags;
@@ -92,9 +93,9 @@ impl Tx {
     pub async fn commit(mut self) -> Result<Committed, Error> {
         let pod = self.conn.pod().clone();
         self.conn.ready().await?;
-        self.still_open().await?;
+        let deadline = self.conn.session_mut().deadline();
+        self.still_open(deadline).await?;
         let (conn, session) = self.conn.split().map_err(Error::from)?;
-        let deadline = session.deadline();
         session.committing = true;
         match session.run(deadline, conn.query_drop("COMMIT")).await {
             Ok(()) => {
@@ -118,13 +119,12 @@ impl Tx {
 
     /// After a statement failed, asks whether the transaction is still there: the server would
     /// answer OK to a COMMIT of nothing.
-    async fn still_open(&mut self) -> Result<(), Error> {
+    async fn still_open(&mut self, deadline: Deadline) -> Result<(), Error> {
         let (conn, session) = self.conn.split().map_err(Error::from)?;
         let Some(source) = session.doubt() else {
             return Ok(());
         };
         let pod = session.lease.pool.pod().clone();
-        let deadline = session.deadline();
         // COMMIT has not been sent, so whatever goes wrong here is no unknown outcome.
         let asked = session.run(deadline, conn.ping()).await;
         asked.map_err(|error| Error::at(&pod, error))?;

@@ -14,6 +14,8 @@ mod handshake;
 mod identity;
 mod lifecycle;
 mod load;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod moves;
 mod pool;
 mod refusals;
@@ -23,6 +25,7 @@ mod rotation;
 mod routing;
 mod secrets;
 mod session;
+mod stampede;
 mod stopping;
 mod support;
 mod tls;

@@ -1,15 +1,19 @@
 //! Which pod takes the writes: what a process that starts believes, and primaries that are found
 //! and not named.
 
+use crate::double::{Double, Manner};
 use crate::load::{Acknowledged, Load};
 use crate::support::{PATIENCE, SERVER, World, eventually, insert, stage};
-use headless_mysql::config::{ColdStart, PrimaryBy, TwoPrimaries};
+use headless_mysql::config::{ColdStart, PrimaryBy, TwoPrimaries, Verify};
+use headless_mysql::discovery::FixedList;
 use headless_mysql::error::ConnectError;
 use headless_mysql::prelude::*;
 use headless_mysql::testkit::lab::ServerKind;
+use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -276,4 +280,98 @@ async fn a_transaction_on_a_primary_that_lost_its_office_runs_nothing_more() {
     assert!(error.is_err());
     assert!(tx.commit().await.is_err());
     assert_eq!(ids(&world.stage, 0).await, BTreeSet::from([1]));
+}
+
+/// The servers of `stage` with these ordinals, in front of and behind 98 addresses that accept
+/// connections and never speak. Kept up by what is returned with it.
+async fn among_many_that_hang(
+    stage: &Stage,
+    [first, last]: [u32; 2],
+) -> (Vec<SocketAddr>, Vec<Double>) {
+    let address = |ordinal| SocketAddr::new(stage.lab.address(ordinal), stage.lab.port());
+    let mut hanging = Vec::new();
+    for _ in 0..98 {
+        hanging.push(Double::start(Manner::Silent).await);
+    }
+    let mut all = vec![address(first)];
+    all.extend(hanging.iter().map(|double| double.address));
+    all.push(address(last));
+    (all, hanging)
+}
+
+/// Everybody is asked within the second that the first write waits, however many hang.
+const FIRST_WRITE: Duration = Duration::from_millis(2500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_write_waits_for_a_hundred_pods_no_longer_than_for_one() {
+    let world = World::start(1).await;
+    let (pods, _hanging) = among_many_that_hang(&world.stage, [0, 1]).await;
+    // `mysql-1` is at the place of `mysql-99`.
+    let config = world.stage.config().with_verify(Verify::Off);
+    let start = async || {
+        let builder = Cluster::builder(config.clone()).resolver(FixedList::new(pods.clone()));
+        builder.connect().await.unwrap()
+    };
+    let began = Instant::now();
+    insert(&start().await, 1).await.unwrap();
+    assert!(began.elapsed() < FIRST_WRITE, "{:?}", began.elapsed());
+
+    // The last pod of all was asked, too: it holds what the primary lacks.
+    let lab = &world.stage.lab;
+    lab.wait_for_replication(PATIENCE).await.unwrap();
+    lab.wipe(0).await.unwrap();
+    let error = insert(&start().await, 2).await.unwrap_err();
+    let lost = matches!(&error, Error::Connect(ConnectError::HistoryLost { .. }));
+    assert!(lost, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_is_found_among_a_hundred_pods_that_hang() {
+    let stage = stage(1).await;
+    let (pods, _hanging) = among_many_that_hang(&stage, [1, 0]).await;
+    let config = stage.config().with_verify(Verify::Off);
+    let config = config.with_primary(PrimaryBy::Detected);
+    let began = Instant::now();
+    let builder = Cluster::builder(config).resolver(FixedList::new(pods));
+    let cluster = builder.connect().await.unwrap();
+    let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
+    cluster.primary().query_drop(create).await.unwrap();
+    assert!(began.elapsed() < FIRST_WRITE, "{:?}", began.elapsed());
+    assert_eq!(primaries(&cluster), [99]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_whose_login_takes_longer_than_one_look_is_found_and_kept() {
+    let stage = stage(1).await;
+    let mut proxies = Vec::new();
+    for ordinal in 0..2 {
+        let server = SocketAddr::new(stage.lab.address(ordinal), stage.lab.port());
+        let here = (stage.lab.fresh_address().unwrap(), server.port()).into();
+        let proxy = FaultProxy::start(here, server).await.unwrap();
+        // A login is five messages at least, a question two.
+        proxy.set_fault(Some(NetFault::Slow(Duration::from_millis(300))));
+        stage.publish_at(ordinal, here.ip()).unwrap();
+        proxies.push(proxy);
+    }
+    let config = stage.config().with_primary(PrimaryBy::Detected);
+    let config = config
+        .with_connect_timeout(Duration::from_secs(4))
+        .with_checkout_timeout(PATIENCE);
+    let began = Instant::now();
+    let world = World::with(stage, config).await;
+    let took = began.elapsed();
+    assert!(
+        took > Duration::from_millis(1200),
+        "no slow login: {took:?}"
+    );
+    // Seen again and again, it stays what it is.
+    for id in 0..6 {
+        world.insert(id).await.unwrap();
+        assert_eq!(primaries(&world.cluster), [0]);
+    }
+    // A promotion is seen, too.
+    world.stage.lab.set_read_only(0, true).await.unwrap();
+    promote(&world.stage, 1).await;
+    world.insert(7).await.unwrap();
+    assert_eq!(primaries(&world.cluster), [1]);
 }

@@ -3,8 +3,11 @@
 use crate::support::{World, lab, stage};
 use headless_mysql::prelude::*;
 use headless_mysql::testkit::lab::Nodes;
+use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Error, Tx};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// One connection to the primary, so that the next user surely gets the last one's.
 async fn world_of_one() -> World {
@@ -194,4 +197,39 @@ async fn a_commit_without_an_answer_is_reported_as_unknown() {
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, Error::CommitUnknown { .. }), "{error}");
     assert!(!error.is_retryable());
+}
+
+/// What the library asks on its own behalf before an operation is a part of that operation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_that_has_to_ask_something_first_ends_with_its_deadline_all_the_same() {
+    const LIMIT: Duration = Duration::from_secs(1);
+    let stage = stage(0).await;
+    let server = (stage.lab.address(0), stage.lab.port()).into();
+    let here = (stage.lab.fresh_address().unwrap(), stage.lab.port()).into();
+    let proxy = FaultProxy::start(here, server).await.unwrap();
+    stage.publish_at(0, here.ip()).unwrap();
+    let config = stage.config().with_statement_timeout(Some(LIMIT));
+    let world = World::with(stage, config).await;
+    world.insert(1).await.unwrap();
+
+    let mut doubtful = world.cluster.begin().await.unwrap();
+    let insert = "INSERT INTO entries (id, pod) VALUES (?, 'x')";
+    doubtful.exec_drop(insert, (2,)).await.unwrap();
+    doubtful.exec_drop(insert, (1,)).await.unwrap_err();
+    let mut unread = world.cluster.primary().conn().await.unwrap();
+    drop(unread.query_iter("SELECT 1; SELECT 2").await.unwrap());
+
+    // Time for one question, and not for two.
+    proxy.set_fault(Some(NetFault::Slow(LIMIT * 4 / 10)));
+    let began = Instant::now();
+    let timed = |call: Result<(), Error>| (call.unwrap_err(), began.elapsed());
+    let (commit, next) = tokio::join!(
+        async { timed(doubtful.commit().await.map(|_| ())) },
+        async { timed(unread.query_drop("DO 1").await.map_err(Error::from)) },
+    );
+    for (error, took) in [commit, next] {
+        let late = took.saturating_sub(LIMIT);
+        assert!(late < Duration::from_millis(300), "{took:?}: {error}");
+        assert!(took >= LIMIT, "{took:?}: {error}");
+    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use headless_mysql::testkit::lab::{Lab, LabBuilder, LabError, Nodes, ServerKind};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error};
+use mysql_async::{Conn, Error, Row};
 use tokio::time::{Instant, sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -226,6 +226,22 @@ async fn a_frozen_server_hangs_a_query_and_a_thaw_resumes_it() {
         .await
         .expect("a frozen server can be restarted");
     lab.wait_for_replication(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_goes_on_trying_for_as_long_as_its_primary_is_away() {
+    let lab = start(1).await.unwrap();
+    lab.kill(0).await.unwrap();
+    // Ten attempts, one a second, and then some.
+    sleep(Duration::from_millis(12_500)).await;
+    let mut conn = lab.admin(1).await.unwrap();
+    let status: Option<Row> = conn.query_first("SHOW REPLICA STATUS").await.unwrap();
+    let column = match SERVER {
+        ServerKind::MySql => "Replica_IO_Running",
+        _ => "Slave_IO_Running",
+    };
+    let running: Option<String> = status.unwrap().get(column);
+    assert_eq!(running.as_deref(), Some("Connecting"));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A look-up as a person reads it.
 
+use crate::say::say;
 use crate::table;
 use headless_mysql::discovery::{Answer, Exchange, ResolveError, Step, Transcript};
 use std::time::Duration;
@@ -11,7 +12,7 @@ pub(super) fn look_up(result: &Result<Answer, ResolveError>, transcript: &Transc
     for step in &transcript.steps {
         match step {
             Step::Asked(asked) => exchange(asked),
-            Step::Concluded(text) => println!("  => {text}"),
+            Step::Concluded(text) => say!("  => {text}"),
             _ => {}
         }
     }
@@ -22,15 +23,15 @@ pub(super) fn look_up(result: &Result<Answer, ResolveError>, transcript: &Transc
     );
     match result {
         Ok(answer) => pods(answer, &cost),
-        Err(error) => println!("\nno pods found: {} ({cost})", error.kind()),
+        Err(error) => say!("\nno pods found: {} ({cost})", error.kind()),
     }
     for hint in &transcript.hints {
-        println!("\nhint: {hint}");
+        say!("\nhint: {hint}");
     }
 }
 
 fn exchange(asked: &Exchange) {
-    println!(
+    say!(
         "{:<4} {}  {} from {} over {} in {}",
         asked.kind,
         asked.name,
@@ -41,10 +42,10 @@ fn exchange(asked: &Exchange) {
     );
     for (mark, records) in [("   ", &asked.answers), ("  +", &asked.additionals)] {
         for record in records.iter().take(SHOWN) {
-            println!("{mark}  {record}");
+            say!("{mark}  {record}");
         }
         if records.len() > SHOWN {
-            println!("{mark}  and {} more", records.len() - SHOWN);
+            say!("{mark}  and {} more", records.len() - SHOWN);
         }
     }
 }
@@ -58,7 +59,7 @@ fn pods(answer: &Answer, cost: &str) {
         true => "",
         false => ", and perhaps more",
     };
-    println!(
+    say!(
         "\n{} has {}{partial} ({ttl}; {cost})\n",
         answer.service,
         count(answer.pods.len(), "pod", "pods")

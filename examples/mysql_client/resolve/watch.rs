@@ -2,6 +2,7 @@
 
 use super::{code, json, show};
 use crate::Failure;
+use crate::say::say;
 use headless_mysql::discovery::{Answer, BoxFuture, Resolve, ResolveError, Transcript};
 use headless_mysql::topology::{self, Change, Discovery, RefreshConfig, Topology};
 use serde_json::{Value, json};
@@ -88,7 +89,7 @@ impl Screen {
                 ),
                 false => {
                     show::look_up(&result, transcript);
-                    println!("\nwatching; changes follow");
+                    say!("\nwatching; changes follow");
                 }
             }
         }
@@ -142,7 +143,7 @@ impl Screen {
     fn line(&self, text: &str, event: &str, fields: Value) {
         match self.json {
             true => self.event(event, fields),
-            false => println!("{} {text}", clock()),
+            false => say!("{} {text}", clock()),
         }
     }
 
@@ -150,7 +151,7 @@ impl Screen {
         fields["event"] = json!(event);
         fields["time"] = json!(clock());
         fields["look_up"] = json!(self.seen);
-        println!("{fields}");
+        say!("{fields}");
     }
 }
 

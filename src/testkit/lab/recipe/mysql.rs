@@ -89,6 +89,10 @@ const RUNNING: [&str; 21] = [
     "--pid-file=server.pid",
 ];
 
+/// How often a replica tries to reach its primary, once a second. By default (since 8.4) it gives up
+/// for good after ten attempts.
+const RETRIES: u32 = 1_000_000;
+
 /// The init-file starts replication, after it has said where the primary is now.
 const REPLICA: [&str; 3] = [
     "--super-read-only=ON",
@@ -204,7 +208,7 @@ fn follow(primary: Ipv4Addr) -> [String; 2] {
             "CHANGE REPLICATION SOURCE TO SOURCE_HOST='{primary}', SOURCE_PORT={PORT}, \
              SOURCE_USER='{REPLICATION_USER}', SOURCE_PASSWORD='{REPLICATION_PASSWORD}', \
              SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, SOURCE_CONNECT_RETRY=1, \
-             SOURCE_HEARTBEAT_PERIOD=1"
+             SOURCE_RETRY_COUNT={RETRIES}, SOURCE_HEARTBEAT_PERIOD=1"
         ),
         "START REPLICA".to_owned(),
     ]
