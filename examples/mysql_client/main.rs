@@ -8,6 +8,17 @@
 //!     query mysql://app:secret@mysql.default/shop "SELECT 1" --route replicas
 //! ```
 
+/// Prints a line. Where the standard macro would panic because nobody reads any more (`| head`),
+/// the program ends without a word, and what it started ends with it.
+macro_rules! println {
+    () => {
+        println!("")
+    };
+    ($($line:tt)*) => {
+        $crate::print_line(format_args!($($line)*))
+    };
+}
+
 mod chart;
 mod demo;
 mod load;
@@ -16,6 +27,8 @@ mod resolve;
 mod table;
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::panic;
 use std::process::ExitCode;
 
 /// What any command can fail with: it is shown to a person.
@@ -41,8 +54,27 @@ enum Command {
     Query(query::Query),
 }
 
+/// Nobody reads the standard output any more. Thrown, so that servers are stopped on the way out.
+struct ReaderGone;
+/// What a shell reports of a program that SIGPIPE has ended.
+const SIGPIPE: u8 = 128 + 13;
+
+fn print_line(line: std::fmt::Arguments<'_>) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        panic::resume_unwind(Box::new(ReaderGone));
+    }
+}
+
+fn main() -> ExitCode {
+    match panic::catch_unwind(run) {
+        Ok(code) => code,
+        Err(cause) if cause.is::<ReaderGone>() => ExitCode::from(SIGPIPE),
+        Err(cause) => panic::resume_unwind(cause),
+    }
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     let options = Options::parse();
     let result = match options.command {
         Some(Command::Resolve(resolve)) => resolve.run().await,
