@@ -7,7 +7,8 @@
 //! | wait | default | where it is set, or why it is fixed |
 //! |---|---|---|
 //! | first DNS answer in `connect` | 10 s | [`Config::with_connect_wait`]: the Service may be younger than the application |
-//! | one look-up | 5 s | [`RefreshConfig`](crate::topology::RefreshConfig): the old pods stay in use meanwhile |
+//! | one look-up by DNS | 5 s | the old pods stay in use meanwhile |
+//! | one look-up by a [`Resolve`](crate::discovery::Resolve) of your own | 10 s | as the default of [`RefreshConfig`](crate::topology::RefreshConfig): it should have a limit of its own |
 //! | connect: TCP, greeting, login, first questions together | 2 s | [`Config::with_connect_timeout`]: two lost SYN packets, and yet four attempts fit into a checkout |
 //! | checkout: queueing, checking, connecting, every attempt together | 5 s | [`Config::with_checkout_timeout`], [`Route::deadline`](crate::Route::deadline): longer than an ordinary fail-over inside one Service takes to show in DNS |
 //! | an operation with all its rows; also BEGIN, COMMIT, ROLLBACK, a ping, PREPARE | 30 s | [`Config::with_statement_timeout`], [`Route::deadline`](crate::Route::deadline), [`PodConn::set_statement_timeout`](crate::PodConn::set_statement_timeout): longer than any statement of an interactive application should be |

@@ -20,6 +20,9 @@
 //! | `port_name` | a name | [`Config::with_port_name`] |
 //! | `allow_alias` | `true`, `false` | [`Config::with_allow_alias`] |
 //! | `replica_service` | a Service, as the host | [`Config::with_replica_service`] |
+//! | `primary` | `ordinal`, `detected` | [`Config::with_primary`] |
+//! | `two_primaries` | `refuse`, `keep` | [`Config::with_two_primaries`] |
+//! | `cold_start` | `compare`, `trust` | [`Config::with_cold_start`] |
 //! | `password_file` | a path | [`Config::with_password_file`] |
 //! | `sslmode` | `disabled`, `preferred`, `required`, `verify-ca`, `verify-identity` | [`Config::with_ssl_mode`] |
 //! | `ssl_ca` | a path | [`Config::with_ssl_ca`] |

@@ -270,6 +270,29 @@ async fn resolve_says_which_names_were_asked_in_vain() {
     );
 }
 
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_the_client_without_a_word() {
+    let dns = two_pods().await;
+    let server = dns.addr().to_string();
+    let mut client = Command::new(client())
+        .args(["resolve", SERVICE, "--watch", "--json", "--server", &server])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    lines.next_line().await.unwrap().unwrap();
+    drop(lines);
+    // It notices when it has something to say.
+    dns.remove_service("default", "mysql");
+    let ended = tokio::time::timeout(Duration::from_secs(60), client.wait_with_output());
+    let ended = ended.await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+    assert!(ended.status.success(), "{}", ended.status);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn query_prints_a_table_from_the_side_asked_for() {
     let stage = stage().await;

@@ -212,7 +212,9 @@ impl Screen {
             sleep(pause.min(until - Instant::now())).await;
             let line = format!("  {:4.1} s  {}", self.seconds(), self.counts);
             match self.terminal {
-                true => print!("\r\x1b[K{line}"),
+                true => {
+                    let _ = write!(std::io::stdout(), "\r\x1b[K{line}");
+                }
                 false => say!("{line}"),
             }
             let _ = std::io::stdout().flush();

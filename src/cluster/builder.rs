@@ -86,7 +86,9 @@ impl Builder {
     }
 
     /// Finds the pods by `resolver` instead of DNS: a
-    /// [`FixedList`](crate::discovery::FixedList), or your own source.
+    /// [`FixedList`](crate::discovery::FixedList), or your own source. The options that say what DNS
+    /// is asked then have no effect: `port`, `port_name`, `statefulset`, `replica_service`,
+    /// `allow_alias`, `name_servers` and `search`; of `service` only that it is not empty.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(Arc::new(resolver));
         self

@@ -112,7 +112,8 @@ impl Cluster {
         Builder::new(config)
     }
 
-    /// The primary, ordinal 0: for everything that writes, and for reads that must be current.
+    /// The primary: for everything that writes, and for reads that must be current. That is ordinal
+    /// 0, unless [`Config::with_primary`] says otherwise.
     pub fn primary(&self) -> Route {
         Route::new(self.clone(), Target::Primary)
     }

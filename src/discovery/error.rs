@@ -46,7 +46,7 @@ pub enum ResolveError {
         server: Option<SocketAddr>,
     },
     /// No answer in time.
-    #[error("no answer{} for {name} after {after:?}", At(*server))]
+    #[error("no answer{} for {name} after {after:?}", By(*server))]
     Timeout {
         /// The name that was asked.
         name: String,
@@ -58,7 +58,7 @@ pub enum ResolveError {
     /// The answer did not fit, not even over TCP.
     #[error(
         "the answer{} for {name} was truncated; allow TCP to port 53, or ask for fewer pods",
-        At(*server)
+        By(*server)
     )]
     Truncated {
         /// The absolute name that was asked.
@@ -197,6 +197,15 @@ impl fmt::Display for At {
     }
 }
 
+/// ` from 10.96.0.10:53`, or nothing.
+struct By(Option<SocketAddr>);
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |server| write!(f, " from {server}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +233,21 @@ mod tests {
             timeout.to_string(),
             "no answer for mysql.default.svc.cluster.local. after 1s"
         );
+        let timeout = ResolveError::Timeout {
+            name: name.clone(),
+            after,
+            server,
+        };
+        assert_eq!(
+            timeout.to_string(),
+            "no answer from 10.96.0.10:53 for mysql.default.svc.cluster.local. after 1s"
+        );
+        let truncated = ResolveError::Truncated {
+            name: name.clone(),
+            server,
+        };
+        let expected = "the answer from 10.96.0.10:53 for mysql.default.svc.cluster.local. was";
+        assert!(truncated.to_string().starts_with(expected), "{truncated}");
         let asked = vec![name, "mysql.".to_owned()];
         let missing = ResolveError::NotFound {
             name: "mysql".into(),

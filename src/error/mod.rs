@@ -30,7 +30,7 @@ pub enum Error {
     Name(#[from] NameError),
 
     /// Discovery found no pod in time.
-    #[error("no pod of `{service}` was found within {waited:?}: {source}")]
+    #[error("no pod of `{service}` was found within {waited:.1?}: {source}")]
     Discovery {
         /// The Service asked for.
         service: String,
@@ -41,7 +41,7 @@ pub enum Error {
     },
 
     /// No primary could be reached in time; nothing was executed.
-    #[error("no primary to write to within {waited:?}; {}", list(pods))]
+    #[error("no primary to write to within {waited:.1?}; {}", list(pods))]
     NoPrimary {
         /// How long was waited.
         waited: Duration,
@@ -50,7 +50,7 @@ pub enum Error {
     },
 
     /// No pod could serve a read in time; nothing was executed.
-    #[error("no pod to read from within {waited:?}; {}", list(pods))]
+    #[error("no pod to read from within {waited:.1?}; {}", list(pods))]
     NoReplica {
         /// How long was waited.
         waited: Duration,
@@ -241,6 +241,16 @@ mod tests {
         let ours = Error::Interrupted { pod: pod.clone() };
         let back = Error::from(mysql_async::Error::from(ours));
         assert!(matches!(back, Error::Interrupted { pod: p } if p == pod));
+    }
+
+    #[test]
+    fn a_time_that_was_measured_is_told_with_one_digit_after_the_point() {
+        let error = Error::NoPrimary {
+            waited: Duration::from_nanos(5_002_346_426),
+            pods: Vec::new(),
+        };
+        let expected = "no primary to write to within 5.0s; no such pod is known";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

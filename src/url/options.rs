@@ -233,6 +233,34 @@ fn distance(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    /// The names between backquotes.
+    fn names(text: &str) -> BTreeSet<&str> {
+        text.split('`').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn the_tables_of_this_module_and_of_the_readme_have_each_option() {
+        let options: BTreeSet<&str> = OPTIONS.iter().map(|(name, _)| *name).collect();
+        let rows = include_str!("../url.rs").lines();
+        let cells = rows.filter_map(|row| row.strip_prefix("//! | `")?.split('|').next());
+        let known: Vec<String> = cells.map(|cell| format!("`{cell}")).collect();
+        let known: BTreeSet<&str> = known.iter().flat_map(|cell| names(cell)).collect();
+        assert_eq!(known, options);
+
+        // There, an asterisk says that the URL takes it; some stand in front of the `?`.
+        let readme = include_str!("../../README.md");
+        let (_, rows) = readme.split_once("## Options").unwrap();
+        let (rows, _) = rows.split_once("## Errors").unwrap();
+        let cells = rows.lines().filter_map(|row| row.split('|').nth(1));
+        let starred = cells.filter(|cell| cell.trim_end().ends_with('*'));
+        let mut known: BTreeSet<&str> = starred.flat_map(names).collect();
+        for part in ["service", "user", "password", "database", "port"] {
+            assert!(known.remove(part), "{part}");
+        }
+        assert_eq!(known, options);
+    }
 
     #[test]
     fn a_slip_is_understood_and_nonsense_is_not() {

@@ -1,8 +1,9 @@
 //! What each kind of failure does: to the set, the status, the log and the metric.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use tracing::Level;
+use tracing::{Dispatch, Level};
 
 use super::*;
 
@@ -10,9 +11,16 @@ use super::*;
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
+/// Hears everything and keeps nothing. Where there is a single subscriber, tracing asks only that
+/// of the thread which meets an event first whether anybody wants it, and remembers the answer: on
+/// another test's thread, nobody. Where there are two, it asks both.
+static COMPANY: LazyLock<Dispatch> =
+    LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+
 impl Log {
     /// Collects on this thread for as long as the guard lives.
     fn listen(&self, level: Level) -> tracing::subscriber::DefaultGuard {
+        LazyLock::force(&COMPANY);
         let writer = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .without_time()
