@@ -13,10 +13,12 @@
 //! | checkout: queueing, checking, connecting, every attempt together | 5 s | [`Config::with_checkout_timeout`], [`Route::deadline`](crate::Route::deadline): longer than an ordinary fail-over inside one Service takes to show in DNS |
 //! | an operation with all its rows; also BEGIN, COMMIT, ROLLBACK, a ping, PREPARE | 30 s | [`Config::with_statement_timeout`], [`Route::deadline`](crate::Route::deadline), [`PodConn::set_statement_timeout`](crate::PodConn::set_statement_timeout): longer than any statement of an interactive application should be |
 //! | each row of `*_iter` and `*_stream` | none | the driver's own types; the caller's to time |
+//! | what pods say of themselves: the replicas before the first write, every pod each second with [`PrimaryBy::Detected`] | 1 s for all of them together | a silent pod must not hold up a write for longer; a login that takes longer goes on, up to the connect timeout, and is heard the next time |
 //! | ping, or the questions to an idle connection before it is used | 1 s | a round trip takes less than 100 ms where anybody would want to run this |
-//! | reading what is left of a result | 1 s, within the operation's deadline | reading on for longer costs more than another connection |
+//! | reading what is left of a result | 1 s, within the deadline of the operation that finds it | reading on for longer costs more than another connection |
 //! | cleaning a connection that came back: reset, ROLLBACK | 2 s | nobody waits for it but its slot |
 //! | side connection that stops a statement | 1 s to connect, 1 s for `KILL QUERY` | it is also the probe of a suspect pod, and the slot stays taken meanwhile |
+//! | a connection that is made or checked to be kept warm | as any other | nobody waits for it |
 //! | a probe of an ejected pod | the checkout's timeout | in a task of its own |
 //! | close of a connection | none | nothing is waited for: a farewell is sent if the socket takes it at once |
 //! | `shutdown` | the deadline given | [`Cluster::shutdown`](crate::Cluster::shutdown) |

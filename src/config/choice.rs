@@ -78,8 +78,8 @@ pub enum PrimaryBy {
     #[default]
     Ordinal,
     /// The one pod whose server is writable, whatever its ordinal: for sets in which an operator
-    /// promotes a replica. Every pod is asked each second, on a connection of its own. In a URL:
-    /// `detected`.
+    /// promotes a replica. Every pod is asked each second, on a connection of its own; one that has
+    /// not answered within a second is silent, and heard when it does. In a URL: `detected`.
     Detected,
 }
 

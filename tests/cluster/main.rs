@@ -12,6 +12,7 @@ mod double;
 mod failover;
 mod handshake;
 mod identity;
+mod idle;
 mod lifecycle;
 mod load;
 #[cfg(feature = "metrics")]

@@ -305,3 +305,46 @@ async fn an_exchanged_bundle_of_authorities_is_used_without_a_restart() {
     let call = cluster.primary().deadline(PATIENCE);
     call.query_drop("DO 1").await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchanged_client_certificate_and_its_key_are_used_without_a_restart() {
+    let servers = Authority::new("servers").unwrap();
+    let (old, new) = (
+        Authority::new("old").unwrap(),
+        Authority::new("new").unwrap(),
+    );
+    let both = |authority: &Authority| {
+        let client = authority.issue(["client"]).unwrap();
+        format!("{}{}", client.cert, client.key)
+    };
+    let server = || servers.issue_for_pod("mysql", 0).unwrap();
+    let lab = lab().replicas(0).tls(0, server(), old.pem());
+    let stage = Stage::with(lab).await.unwrap();
+    let mut root = stage.lab.admin(0).await.unwrap();
+    let require = "ALTER USER app@'%' REQUIRE X509";
+    root.query_drop(require).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca");
+    fs::write(&ca, servers.pem()).unwrap();
+    // One file for both, so that they change together.
+    let mut mount = Mount::new(&both(&old));
+    let config = stage
+        .config()
+        .with_ssl_mode(SslMode::VerifyIdentity)
+        .with_ssl_ca(&ca)
+        .with_ssl_identity(mount.path(), mount.path());
+    let cluster = Cluster::builder(config).connect().await.unwrap();
+    cluster.primary().query_drop("DO 1").await.unwrap();
+
+    // The server accepts the clients of another authority from now on.
+    stage.lab.set_certificate(0, server(), new.pem());
+    stage.lab.restart(0).await.unwrap();
+    let call = cluster.primary().deadline(Duration::from_secs(1));
+    let said = call.query_drop("DO 1").await.unwrap_err().to_string();
+    let words = TlsProblem::ClientCertificate.to_string();
+    assert!(said.contains(&words), "{said}");
+
+    mount.exchange(&both(&new));
+    let call = cluster.primary().deadline(PATIENCE);
+    call.query_drop("DO 1").await.unwrap();
+}

@@ -1,11 +1,12 @@
-//! The password is in nothing that is printed.
+//! Passwords and keys are in nothing that is printed.
 
 use crate::double::impostors;
-use crate::support::stage;
-use headless_mysql::config::ReplicaPolicy;
+use crate::support::{lab, stage};
+use headless_mysql::config::{ReplicaPolicy, SslMode};
 use headless_mysql::discovery::FixedList;
 use headless_mysql::mysql_async::prelude::Queryable;
 use headless_mysql::testkit::dns::Fault;
+use headless_mysql::testkit::lab::Authority;
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
 use std::fmt::Debug;
@@ -40,16 +41,16 @@ impl Paper {
     }
 
     #[track_caller]
-    fn assert_clean(&self, what: &str) {
-        let text = self.text();
-        for secret in [PASSWORD, WRONG] {
-            // As text, as a list of bytes, and one argument of several as the driver prints them.
-            let bytes = format!("{:?}", secret.as_bytes());
-            let bytes = bytes.trim_matches(['[', ']']);
-            let hex: String = secret.bytes().map(|b| format!("{b:02x}")).collect();
-            for form in [secret, bytes, &hex] {
-                let line = text.lines().find(|line| line.contains(form));
-                assert!(line.is_none(), "in {what}: {}", line.unwrap_or_default());
+    fn assert_clean(&self, what: &str, secrets: &[&str]) {
+        // A list of bytes may be printed with one in each line.
+        let text: String = self.text().split_whitespace().collect();
+        for secret in secrets {
+            let bytes: Vec<String> = secret.bytes().map(|byte| byte.to_string()).collect();
+            let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+            for form in [*secret, &bytes.join(","), &hex] {
+                let at = text.find(form);
+                let around = at.map(|at| &text[at.saturating_sub(200)..at]);
+                assert!(at.is_none(), "in {what}, after {around:?}");
             }
         }
     }
@@ -226,6 +227,102 @@ async fn the_password_is_in_no_log_line_no_debug_output_and_no_error() {
         assert!(text.contains(word), "{word} was not logged");
     }
     assert!(seen.text().contains("***"));
-    logged.assert_clean("the log");
-    seen.assert_clean("what was shown");
+    logged.assert_clean("the log", &[PASSWORD, WRONG]);
+    seen.assert_clean("what was shown", &[PASSWORD, WRONG]);
+}
+
+/// Everything that a user can hold of a cluster with these options, and how a call on it ends.
+async fn try_out(config: &Config, seen: &Paper) -> bool {
+    let quick = Duration::from_millis(700);
+    let config = config.clone().with_checkout_timeout(quick);
+    let builder = Cluster::builder(config.clone());
+    seen.show(&(&config, &builder));
+    let cluster = builder.connect().await.unwrap();
+    let done = cluster.primary().query_drop("DO 1").await;
+    match cluster.primary().conn().await {
+        Ok(conn) => seen.show(&conn),
+        Err(error) => seen.show_error(&error),
+    }
+    match cluster.begin().await {
+        Ok(tx) => seen.show(&tx),
+        Err(error) => seen.show_error(&error),
+    }
+    seen.show(&(&cluster, cluster.status(), cluster.primary()));
+    if let Err(error) = &done {
+        seen.show_error(error);
+    }
+    done.is_ok()
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_files_hold_is_in_no_log_line_no_debug_output_and_no_error() {
+    let authority = Authority::new("the test's authority").unwrap();
+    let stranger = Authority::new("a stranger").unwrap();
+    let server = authority.issue_for_pod("mysql", 0).unwrap();
+    let tls = lab().replicas(0).tls(0, server, authority.pem());
+    let stage = Stage::with(tls).await.unwrap();
+    let mut root = stage.lab.admin(0).await.unwrap();
+    let user = format!("CREATE USER secretive@'%' IDENTIFIED BY '{PASSWORD}' REQUIRE X509");
+    root.query_drop(user).await.unwrap();
+    root.query_drop("GRANT ALL ON app.* TO secretive@'%'")
+        .await
+        .unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let client = authority.issue(["client"]).unwrap();
+    let other = stranger.issue(["client"]).unwrap();
+    let password = file("password", PASSWORD);
+    let wrong = file("wrong", WRONG);
+    let ca = file("ca", authority.pem());
+    let others_ca = file("others_ca", stranger.pem());
+    let (cert, key) = (file("cert", &client.cert), file("key", &client.key));
+    let (others_cert, others_key) = (file("c", &other.cert), file("k", &other.key));
+    let broken = file("broken", &client.key.replace("PRIVATE", "PRIVY"));
+
+    let (logged, seen) = (Paper::default(), Paper::default());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(logged.clone())
+        .finish();
+    let recording = tracing::subscriber::set_default(subscriber);
+    let config = stage
+        .config()
+        .with_user("secretive")
+        .with_password("")
+        .with_password_file(&password)
+        .with_ssl_mode(SslMode::VerifyIdentity)
+        .with_ssl_ca(&ca)
+        .with_ssl_identity(&cert, &key);
+    assert!(try_out(&config, &seen).await, "{}", seen.text());
+    let failing = [
+        config.clone().with_password_file(&wrong),
+        config.clone().with_password_file(folder.path()),
+        config.clone().with_ssl_ca(&others_ca),
+        config.clone().with_ssl_ca(&key),
+        config.clone().with_ssl_ca(&password),
+        config.clone().with_tls_name("another.name"),
+        config.clone().with_ssl_identity(&others_cert, &others_key),
+        config.clone().with_ssl_identity(&cert, &others_key),
+        config.clone().with_ssl_identity(&cert, &broken),
+        config.clone().with_ssl_identity(&cert, &password),
+        config.clone().with_ssl_identity(&key, &key),
+    ];
+    for (n, config) in failing.iter().enumerate() {
+        assert!(!try_out(config, &seen).await, "{n}: {config:?}");
+    }
+    seen.show(&(&authority, &client, &stage));
+    drop(recording);
+
+    // The first full line of each key, between its banners, is enough to know it by.
+    let line = |key: &str| key.lines().nth(1).unwrap().to_owned();
+    let (ours, others) = (line(&client.key), line(&other.key));
+    assert!(ours.len() == 64 && logged.text().contains("TRACE"));
+    let secrets = [PASSWORD, WRONG, &ours, &others];
+    logged.assert_clean("the log", &secrets);
+    seen.assert_clean("what was shown", &secrets);
 }

@@ -131,3 +131,19 @@ async fn a_primary_that_comes_back_meets_two_connects_at_a_time_and_no_write_twi
     let lost = lost.iter().find(|id| !times.contains_key(id));
     assert_eq!(lost, None, "acknowledged and lost");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_kept_warm_are_opened_one_at_a_time() {
+    let stage = stage(0).await;
+    let door = Door::before_the_primary(&stage).await;
+    let config = stage.config().with_min_connections(MAX_CONNECTIONS);
+    let cluster = Cluster::builder(config).connect().await.unwrap();
+    eventually("the pod is warm", async || {
+        let pods = cluster.status().pods;
+        pods.iter()
+            .all(|pod| pod.connections_idle == MAX_CONNECTIONS)
+    })
+    .await;
+    assert_eq!(door.most_at_once.load(Ordering::SeqCst), 1);
+    assert_eq!(door.let_in.load(Ordering::SeqCst), MAX_CONNECTIONS);
+}

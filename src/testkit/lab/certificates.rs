@@ -3,6 +3,7 @@
 //! Owns the making of keys and certificates, in memory. It must never be used for anything but
 //! tests: keys are neither protected nor revoked.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -17,14 +18,13 @@ use super::error::LabError;
 const DOMAIN: &str = "default.svc.cluster.local";
 
 /// An authority that signs certificates, trusted by whoever has its [`Authority::pem`].
-#[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 /// A certificate and its private key, both PEM.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Identity {
     /// The certificate.
@@ -38,6 +38,22 @@ pub struct Identity {
 pub(super) struct ServerTls {
     pub(super) identity: Identity,
     pub(super) clients: String,
+}
+
+impl fmt::Debug for Authority {
+    /// By hand: its key is nobody's business, even in tests.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Identity {
+    /// By hand: without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("cert", &self.cert)
+            .finish_non_exhaustive()
+    }
 }
 
 // === impl Authority ===
