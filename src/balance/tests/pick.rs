@@ -4,6 +4,7 @@ use crate::balance::eligible::Eligibility;
 use crate::balance::health::Availability;
 use crate::balance::pick::*;
 use rand::RngExt;
+use std::cmp::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -54,6 +55,29 @@ fn ties_are_even_also_when_an_ineligible_endpoint_stands_between_them() {
     assert_eq!((shares[1], shares[2]), (0, 0));
     // Six standard deviations of a fair coin over 20,000 throws: 424.
     assert!(shares[0].abs_diff(10_000) < 430, "{shares:?}");
+}
+
+#[test]
+fn of_any_number_that_tie_each_is_picked_as_often_wherever_it_stands() {
+    for ties in 2..=SCANNED {
+        for others in 0..=(SCANNED - ties) {
+            // Heavier ones stand before, between and behind those that tie.
+            let mut candidates: Vec<_> = (0..others).map(|n| ready(1 + n % 2)).collect();
+            for n in 0..ties {
+                candidates.insert((2 * n).min(candidates.len()), ready(0));
+            }
+            let found = shares(&candidates, 4_000);
+            let expected = 4_000.0 / ties as f64;
+            for (candidate, share) in candidates.iter().zip(&found) {
+                if candidate.load > 0 {
+                    assert_eq!(*share, 0, "{found:?}");
+                } else {
+                    let off = (*share as f64 - expected).abs();
+                    assert!(off < 6.0 * expected.sqrt(), "{found:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -180,9 +204,10 @@ fn two_draws_miss_nobody_among_many_that_cannot_serve() {
 }
 
 proptest::proptest! {
-    /// Whatever the size: who is picked can serve, and is of the best rank there is.
+    /// Whatever the size: who is picked can serve, and is of the best rank there is. Of a small set
+    /// it is also the lightest of that rank.
     #[test]
-    fn the_pick_is_of_the_best_rank(
+    fn the_pick_is_of_the_best_rank_and_the_lightest_of_a_small_set(
         kinds in proptest::collection::vec((0u8..5, 0u8..3, 0u8..3, 0usize..4, 0u32..3), 0..40),
         random: u64,
     ) {
@@ -206,8 +231,12 @@ proptest::proptest! {
         let best = candidates.iter().filter_map(Candidate::rank).min();
         match pick_of(&candidates, random) {
             Pick::Use(index, rank) => {
-                proptest::prop_assert_eq!(candidates[index].rank(), best);
+                let picked = candidates[index];
+                proptest::prop_assert_eq!(picked.rank(), best);
                 proptest::prop_assert_eq!(Some(rank), best);
+                let mut equals = candidates.iter().filter(|c| c.rank() == best);
+                let lighter = equals.any(|c| c.cmp_load(&picked) == Ordering::Less);
+                proptest::prop_assert!(!lighter || candidates.len() > SCANNED);
             },
             Pick::Wait(_) => proptest::prop_assert_eq!(best, None),
         }
