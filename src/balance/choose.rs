@@ -64,17 +64,19 @@ impl Standing<'_> {
     }
 }
 
+#[inline]
 fn candidate<S, R: Eligible<S>>(endpoint: &Endpoint<S>, request: &R, past: Past) -> Candidate {
-    let vitals = &endpoint.vitals;
+    let vitals: &Vitals = &endpoint.vitals;
     Candidate {
         eligibility: request.eligible(&endpoint.service),
-        availability: vitals.availability(Instant::now),
+        availability: vitals.availability(),
         load: vitals.counts.in_flight(),
         weight: request.weight(&endpoint.service),
         past,
     }
 }
 
+#[inline]
 fn past(tried: &[Tried], vitals: &Arc<Vitals>) -> Past {
     let entry = tried.iter().find(|t| Arc::ptr_eq(&t.vitals, vitals));
     match entry.map(|entry| entry.not_before) {
@@ -96,19 +98,22 @@ impl<S> Shared<S> {
     }
 
     /// As [`Shared::choose`], but the endpoint is only lent, for its counts cost.
+    #[inline]
     pub(super) fn choose_and<R: Eligible<S>, T>(
         &self,
         request: &R,
         tried: &[Tried],
         used: impl FnOnce(&Arc<Endpoint<S>>, Rank) -> T,
     ) -> Result<T, Option<Instant>> {
+        // First: it is done by the time the snapshot is there.
+        let random = draw();
         let snapshot = self.snapshot.load();
-        let endpoints = &snapshot.endpoints;
+        let endpoints = &snapshot.endpoints[..];
         let look = |index: usize| {
             let endpoint = &*endpoints[index];
             candidate(endpoint, request, past(tried, &endpoint.vitals))
         };
-        match pick(endpoints.len(), look, draw()) {
+        match pick(endpoints.len(), look, random) {
             Pick::Use(index, rank) => Ok(used(&endpoints[index], rank)),
             Pick::Wait(until) => Err(until),
         }
@@ -150,7 +155,7 @@ impl<S> Shared<S> {
             .iter()
             .any(|e| Arc::ptr_eq(&e.vitals, vitals));
         let rank = match is_there {
-            true => held.rank.after(vitals.availability(Instant::now)),
+            true => held.rank.after(vitals.availability()),
             false => None,
         };
         Standing { vitals, rank }

@@ -29,6 +29,7 @@ impl Counts {
         }
     }
 
+    #[inline]
     pub(crate) fn in_flight(&self) -> usize {
         (self.word.load(Ordering::Relaxed) & IN_FLIGHT) as usize
     }
@@ -37,11 +38,13 @@ impl Counts {
         self.word.load(Ordering::SeqCst) >= WANTED
     }
 
+    #[inline]
     pub(crate) fn enter(&self) {
         self.word.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns whether somebody else has to be told of the room.
+    #[inline]
     pub(crate) fn leave(&self) -> bool {
         let before = self.word.fetch_sub(1, Ordering::SeqCst);
         debug_assert!(before & IN_FLIGHT > 0, "more guards dropped than made");

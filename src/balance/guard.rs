@@ -29,6 +29,7 @@ pub struct Guard {
 
 impl Guard {
     /// Counts one checkout from now until the guard is dropped.
+    #[inline]
     pub(crate) fn new(vitals: &Arc<Vitals>) -> Self {
         vitals.counts.enter();
         Self {
@@ -42,6 +43,7 @@ impl Guard {
         &self.vitals
     }
 
+    #[inline]
     pub(crate) fn served(&self) {
         self.sound.store(true, Ordering::Relaxed);
     }
@@ -82,6 +84,7 @@ impl fmt::Debug for Guard {
 }
 
 impl Drop for Guard {
+    #[inline]
     fn drop(&mut self) {
         if self.sound.load(Ordering::Relaxed) {
             self.vitals.succeeded(self.term);

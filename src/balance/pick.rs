@@ -16,6 +16,7 @@ use super::eligible::Eligibility;
 use super::health::Availability;
 use std::cell::Cell;
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 use tokio::time::Instant;
 
 /// Sets up to this size are scanned: there, a scan costs as much as two draws and picks better.
@@ -67,6 +68,7 @@ impl Rank {
     const REFUSED: u8 = 8;
 
     /// `None`: it may not.
+    #[inline]
     pub(crate) fn of(eligibility: Eligibility) -> Option<Self> {
         match eligibility {
             Eligibility::Yes => Some(Self(0)),
@@ -83,6 +85,7 @@ impl Rank {
     }
 
     /// Somebody would have to wait there.
+    #[inline]
     pub(crate) fn is_full(self) -> bool {
         self.0 & Self::FULL != 0
     }
@@ -93,6 +96,7 @@ impl Rank {
     }
 
     /// What is left of the rank an endpoint was picked with; `None`: it is out.
+    #[inline]
     pub(crate) fn after(self, availability: Availability) -> Option<Self> {
         let rank = self.0 & !Self::SUSPECT;
         match availability {
@@ -105,6 +109,7 @@ impl Rank {
 
 impl Candidate {
     /// `None`: it cannot be used now.
+    #[inline]
     pub(crate) fn rank(&self) -> Option<Rank> {
         if self.weight == 0 {
             return None;
@@ -119,7 +124,8 @@ impl Candidate {
 
     /// Compares `(load + 1) / weight`. The one added is the request itself: without it, idle
     /// endpoints would tie whatever their weights.
-    fn cmp_load(&self, other: &Self) -> Ordering {
+    #[inline]
+    pub(crate) fn cmp_load(&self, other: &Self) -> Ordering {
         let cost = |load: usize, weight: u32| {
             let load = u32::try_from(load).unwrap_or(u32::MAX);
             (u64::from(load) + 1) * u64::from(weight)
@@ -129,16 +135,59 @@ impl Candidate {
 }
 
 /// Picks among `count` candidates; `random` is a fresh uniform number.
+///
+/// Nearly always somebody of the best rank is there, and then only loads have to be compared. Only
+/// where nobody is, ranks and pauses are.
+#[inline]
 pub(crate) fn pick(count: usize, look: impl Fn(usize) -> Candidate, random: u64) -> Pick {
-    if count > SCANNED
-        && let Some(index) = two_choices(count, &look, random)
-    {
-        return Pick::Use(index, Rank::BEST);
+    let found = if count <= SCANNED {
+        lightest(count, &look, random)
+    } else {
+        two_choices(count, &look, random)
+    };
+    match found {
+        Some(index) => Pick::Use(index, Rank::BEST),
+        None => scan(count, look, random),
     }
-    scan(count, look, random)
+}
+
+/// The lightest of all candidates of the best rank, at random among equals; `None`: there is none.
+///
+/// Of k that tie, the j-th replaces the choice with probability 1/j, so each is chosen with
+/// probability 1/k (reservoir sampling). Who is lighter, and who wins a tie, no branch predictor
+/// can know: nothing here branches on it.
+#[inline]
+fn lightest(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64) -> Option<usize> {
+    let (mut chosen, mut ties) = (None, 0);
+    // Without weight: whoever comes first is lighter.
+    let (mut load, mut weight) = (0, 0);
+    for index in 0..count {
+        let candidate = look(index);
+        if candidate.rank() != Some(Rank::BEST) {
+            continue;
+        }
+        let than = Candidate {
+            load,
+            weight,
+            ..candidate
+        };
+        let order = candidate.cmp_load(&than);
+        ties += u64::from(order == Ordering::Equal);
+        ties = select_unpredictable(order == Ordering::Less, 1, ties);
+        // `random` as a fraction of one: times `ties`, a draw among so many stands before the
+        // point, and behind it what is left for the next. Eight at most need 16 of 64 bits.
+        let drawn = u128::from(random) * u128::from(ties);
+        random = drawn as u64;
+        let takes = (order != Ordering::Greater) & (drawn >> 64 == 0);
+        chosen = select_unpredictable(takes, Some(index), chosen);
+        load = select_unpredictable(order == Ordering::Less, candidate.load, load);
+        weight = select_unpredictable(order == Ordering::Less, candidate.weight, weight);
+    }
+    chosen
 }
 
 /// The lighter of two random candidates of the best rank; `None`: not found.
+#[inline]
 fn two_choices(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64) -> Option<usize> {
     let count = u64::try_from(count)
         .ok()
@@ -165,10 +214,11 @@ fn two_choices(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64)
     None
 }
 
-/// The best of all candidates.
+/// The best of all candidates, whatever their rank.
 ///
 /// One pass without allocation. Of k endpoints that tie, the j-th replaces the choice with
 /// probability 1/j, so each is chosen with probability 1/k (reservoir sampling).
+#[inline(never)]
 pub(crate) fn scan(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64) -> Pick {
     let mut best: Option<(Rank, Candidate)> = None;
     let mut chosen = 0;
@@ -213,6 +263,7 @@ pub(crate) fn scan(count: usize, look: impl Fn(usize) -> Candidate, mut random: 
 
 /// A fresh uniform number, of a generator of the thread's own: SplitMix64, whose seed comes from
 /// the system's. Nothing secret hangs on it.
+#[inline]
 pub(crate) fn draw() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(rand::random());
@@ -228,6 +279,7 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The next independent number from one draw: the finalizer of SplitMix64 (Steele, Lea, Flood,
 /// "Fast splittable pseudorandom number generators", 2014).
+#[inline]
 fn scramble(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(GOLDEN);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -138,28 +138,41 @@ impl Vitals {
         &self.key
     }
 
+    #[inline]
     pub(crate) fn term(&self) -> u64 {
         self.term.load(Ordering::Acquire)
     }
 
-    pub(crate) fn availability(&self, now: impl FnOnce() -> Instant) -> Availability {
+    #[inline]
+    pub(crate) fn availability(&self) -> Availability {
         if self.is_troubled() {
-            self.record().health.availability(now())
+            self.availability_on_record()
         } else {
             Availability::Ready
         }
     }
 
+    #[cold]
+    fn availability_on_record(&self) -> Availability {
+        self.record().health.availability(Instant::now())
+    }
+
     /// Whether anything bad was reported since the last success.
+    #[inline]
     pub(crate) fn is_troubled(&self) -> bool {
         self.troubled.load(Ordering::Acquire)
     }
 
     /// `term` is that of the guard under which it happened, here and below.
+    #[inline]
     pub(crate) fn succeeded(&self, term: u64) {
-        if !self.is_troubled() {
-            return;
+        if self.is_troubled() {
+            self.put_success_on_record(term);
         }
+    }
+
+    #[cold]
+    fn put_success_on_record(&self, term: u64) {
         let mut record = self.record();
         record.health.success(term);
         if record.health.is_spotless() {
@@ -282,7 +295,7 @@ impl Vitals {
     }
 
     pub(crate) fn is_out(&self) -> bool {
-        let availability = self.availability(Instant::now);
+        let availability = self.availability();
         !matches!(availability, Availability::Ready | Availability::Suspect)
     }
 

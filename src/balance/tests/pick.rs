@@ -4,6 +4,7 @@ use crate::balance::eligible::Eligibility;
 use crate::balance::health::Availability;
 use crate::balance::pick::*;
 use rand::RngExt;
+use std::cmp::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -54,6 +55,30 @@ fn ties_are_even_also_when_an_ineligible_endpoint_stands_between_them() {
     assert_eq!((shares[1], shares[2]), (0, 0));
     // Six standard deviations of a fair coin over 20,000 throws: 424.
     assert!(shares[0].abs_diff(10_000) < 430, "{shares:?}");
+}
+
+#[test]
+fn of_any_number_that_tie_each_is_picked_as_often_wherever_it_stands() {
+    for ties in 2..=SCANNED {
+        for others in 0..=(SCANNED - ties) {
+            // Heavier ones stand before, between and behind those that tie.
+            let mut candidates: Vec<_> = (0..others).map(|n| ready(1 + n / 2)).collect();
+            for n in 0..ties {
+                candidates.insert((2 + 2 * n).min(candidates.len()), ready(0));
+            }
+            let found = shares(&candidates, 4_000);
+            let expected = 4_000.0 / ties as f64;
+            for (candidate, share) in candidates.iter().zip(&found) {
+                if candidate.load > 0 {
+                    assert_eq!(*share, 0, "{found:?}");
+                } else {
+                    // Six standard deviations, or a little more.
+                    let off = (*share as f64 - expected).abs();
+                    assert!(off < 6.0 * expected.sqrt(), "{found:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -180,6 +205,20 @@ fn two_draws_miss_nobody_among_many_that_cannot_serve() {
 }
 
 proptest::proptest! {
+    /// Of a small set the pick is the lightest, whatever stands before and behind it.
+    #[test]
+    fn of_a_small_set_nobody_is_lighter_than_the_pick(
+        loads in proptest::collection::vec((0usize..6, 1u32..4), 1..=SCANNED),
+        random: u64,
+    ) {
+        let weighted = |(load, weight)| Candidate { weight, ..ready(load) };
+        let candidates: Vec<_> = loads.into_iter().map(weighted).collect();
+        let index = used(&candidates, random).unwrap();
+        for candidate in &candidates {
+            proptest::prop_assert_ne!(candidate.cmp_load(&candidates[index]), Ordering::Less);
+        }
+    }
+
     /// Whatever the size: who is picked can serve, and is of the best rank there is.
     #[test]
     fn the_pick_is_of_the_best_rank(
