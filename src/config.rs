@@ -288,7 +288,7 @@ impl Default for Config {
             port_name: None,
             allow_alias: false,
             replica_service: None,
-            pace: false,
+            pace: true,
             weights: BTreeMap::new(),
         }
     }

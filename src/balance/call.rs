@@ -104,6 +104,16 @@ where
                     Poll::Ready(answer) => {
                         this.asking.set(Asking::Nobody);
                         match answer {
+                            // It waited, and what was true when the endpoint was picked is not now.
+                            Ok(response)
+                                if this.slow.is_some()
+                                    && this.shared.standing(this.request, &held).is_lost() =>
+                            {
+                                Slow::of(this.slow, this.shared, this.request).look_again();
+                                // What it gave is free when the count goes down.
+                                drop(response);
+                                drop(held);
+                            }
                             Ok(response) => {
                                 *this.slow = None;
                                 let guard = held.guard;
@@ -138,6 +148,11 @@ where
                 match slow.wait(this.shared, this.request, this.held.as_ref(), cx) {
                     Step::Pending => return Poll::Pending,
                     Step::Failed(error) => return Poll::Ready(Err(error)),
+                    Step::LetGo => {
+                        this.asking.set(Asking::Nobody);
+                        *this.held = None;
+                        continue;
+                    }
                     Step::Use(endpoint, rank) => chosen = Some((endpoint, rank)),
                 }
             }

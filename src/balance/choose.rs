@@ -46,8 +46,10 @@ impl Held {
 /// What a call holds on to unless there is better.
 pub(super) struct Standing<'a> {
     vitals: &'a Arc<Vitals>,
-    /// `None`: the endpoint is out or gone, so any other is better.
+    /// `None`: the endpoint is out, gone or lost, so any other is better.
     rank: Option<Rank>,
+    /// The endpoint may not serve the call any more.
+    lost: bool,
 }
 
 impl Standing<'_> {
@@ -57,6 +59,11 @@ impl Standing<'_> {
 
     pub(super) fn is_best(&self) -> bool {
         self.rank == Some(Rank::BEST)
+    }
+
+    /// Nothing at all is better: the call must not be served there.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
     }
 
     fn is_beaten_by(&self, rank: Rank) -> bool {
@@ -147,18 +154,23 @@ impl<S> Shared<S> {
     /// What `held` is worth now.
     ///
     /// That the endpoint has become full since does not count: it may be full of this very call.
-    pub(super) fn standing<'a>(&self, held: &'a Held) -> Standing<'a> {
+    pub(super) fn standing<'a, R: Eligible<S>>(&self, request: &R, held: &'a Held) -> Standing<'a> {
         let vitals = held.guard.vitals();
         let snapshot = self.snapshot.load();
-        let is_there = snapshot
-            .endpoints
-            .iter()
-            .any(|e| Arc::ptr_eq(&e.vitals, vitals));
-        let rank = match is_there {
-            true => held.rank.after(vitals.availability()),
-            false => None,
-        };
-        Standing { vitals, rank }
+        let mut endpoints = snapshot.endpoints.iter();
+        let endpoint = endpoints.find(|e| Arc::ptr_eq(&e.vitals, vitals));
+        let may = endpoint.map(|endpoint| {
+            let weight = request.weight(&endpoint.service);
+            let eligibility = request.eligible(&endpoint.service);
+            let rank = held.rank.for_now(eligibility);
+            rank.filter(|_| weight != 0)
+        });
+        let rank = may.flatten();
+        Standing {
+            vitals,
+            rank: rank.and_then(|rank| rank.after(vitals.availability())),
+            lost: may.is_some() && rank.is_none(),
+        }
     }
 
     /// The wish for room wherever the call would be better off.

@@ -30,6 +30,9 @@ pub enum Eligibility {
 /// A call that waits asks again when the set or an endpoint's health changes, when a checkout of an
 /// endpoint it could use ends, and upon [`Balance::wake`](super::Balance::wake). Whatever else
 /// changes an answer from [`No`](Eligibility::No) has to be followed by a `wake`.
+///
+/// A call that waits at an endpoint is not served there once the answer is `No`, also without a
+/// `wake`; with one it goes elsewhere at once.
 pub trait Eligible<S> {
     /// Whether `endpoint` may serve this request now.
     fn eligible(&self, endpoint: &S) -> Eligibility;

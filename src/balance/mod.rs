@@ -22,7 +22,8 @@
 //! * **Pick**: the fewest checkouts in flight per unit of [weight](Eligible::weight), at random among
 //!   equals; of two random endpoints in sets of more than eight. An endpoint with room comes before a
 //!   full one, then the reserve, then suspects, then who has refused this very call.
-//! * **Pace**: weights may follow the time that endpoints take to answer; see [`Pace`].
+//! * **Pace**: weights may follow the time that endpoints take to answer, as those of the MySQL pools
+//!   do for reads; see [`Pace`].
 //! * **Cost**: a call that finds an endpoint which answers at once allocates nothing.
 //! * **Waiting**: calls wait in the order in which they came, [so many](BalanceConfig::max_waiters) at
 //!   most. A checkout that ends wakes the first call that could use its endpoint; a call that could

@@ -1,22 +1,28 @@
 //! How fast endpoints answer, as weights for the pick.
 //!
 //! Owns the estimate. It is to be fed with what an endpoint alone determines (the time of a complete
-//! answer), never with the time that the application keeps a checkout. It must leave endpoints alike
-//! that are nearly alike, for equal weights are what lets ties be random and shares equal; and it
-//! must neither read a clock nor make a pick wait: a weight is one atomic.
+//! answer), never with a connect, nor with the time that the application keeps a checkout. It must
+//! leave endpoints alike that are nearly alike, for equal weights are what lets ties be random and
+//! shares equal; it must leave no endpoint out for long; and it must neither read a clock nor make a
+//! pick wait: a weight is one atomic.
 //!
 //! Requests in flight tell a busy client which endpoint is slow. One that has few in flight sees too
 //! little of it: with a replica three times slower, hundred such clients had four times the mean
 //! answer time that they have with these weights (`tests/simulation`).
 //!
 //! * The typical time is the mean of the *logarithm*, which one long answer hardly moves.
-//! * An answer's weight in it falls to 1/e within [`MEMORY`], also while none come: an endpoint that
-//!   was slow, and is therefore not used, is forgotten, and tried again.
+//! * The mean is over the last [`RECENT`] answers or so, each with a weight that falls to 1/e within
+//!   [`MEMORY`] also while none come. So a client with many answers notices within a second that an
+//!   endpoint has become slow, or is no longer; one with few forgets.
 //! * An endpoint counts as slow from [`SLOW`] times the fastest on, and then has 1/n of the weight.
+//! * For one in n² picks it is taken for as fast as the others. Without that, a client with nothing
+//!   else in flight would always choose the others, and never learn that it has recovered. The n-th
+//!   part would be too much where the others are idle: it is then that share which it gets.
 
+use super::pick::draw;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,10 +30,12 @@ use tokio::time::Instant;
 const SLOW: f64 = 2.0;
 /// No endpoint counts as slower than this: it has to be tried now and then.
 const SLOWEST: f64 = 30.0;
+/// So many answers make up the mean, where there are as many.
+const RECENT: f64 = 16.0;
 /// How long answers are remembered, in seconds.
-const MEMORY: f64 = 10.0;
+const MEMORY: f64 = 15.0;
 /// So many answers are believed half, and with fewer nobody is the fastest.
-const FEW: f64 = 4.0;
+const FEW: f64 = 3.0;
 /// Answers faster than this are alike: a server that has just started may need 0.3 ms where others
 /// need 0.1 ms, and is not to be avoided for that.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -79,7 +87,8 @@ impl Typical {
 
     fn observe(&mut self, took: Duration, now: f64) {
         self.samples = self.samples_at(now) + 1.0;
-        self.ln += (took.max(SHORTEST).as_secs_f64().ln() - self.ln) / self.samples;
+        let off = took.max(SHORTEST).as_secs_f64().ln() - self.ln;
+        self.ln += off / self.samples.min(RECENT);
         self.at = self.at.max(now);
     }
 
@@ -144,8 +153,17 @@ impl Pace {
     /// The weight of an endpoint that is not slow; a common multiple of the small numbers.
     pub const FULL: u32 = 60;
 
-    /// Between 2 and [`Pace::FULL`]: one atomic load.
+    /// The weight for one pick, between 2 and [`Pace::FULL`]: one atomic load, and a random number
+    /// for an endpoint that is slow, which has full weight now and then.
     pub fn weight(&self) -> u32 {
+        let weight = self.usual_weight();
+        if weight >= Self::FULL || is_tried(weight, draw()) {
+            return Self::FULL;
+        }
+        weight
+    }
+
+    fn usual_weight(&self) -> u32 {
         self.member.weight.load(Ordering::Relaxed)
     }
 
@@ -154,7 +172,12 @@ impl Pace {
     pub fn observe(&self, took: Duration, now: Instant) {
         let since = now.saturating_duration_since(self.group.0.began);
         let seconds = since.as_secs_f64();
-        lock(&self.member.typical).observe(took, seconds);
+        // Of two answers at once one will do: nobody waits for the other.
+        match self.member.typical.try_lock() {
+            Ok(mut typical) => typical.observe(took, seconds),
+            Err(TryLockError::Poisoned(typical)) => typical.into_inner().observe(took, seconds),
+            Err(TryLockError::WouldBlock) => {}
+        }
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let due = self.group.0.due.load(Ordering::Relaxed);
         if millis < due {
@@ -177,9 +200,15 @@ impl fmt::Debug for Paces {
 impl fmt::Debug for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pace")
-            .field("weight", &self.weight())
+            .field("weight", &self.usual_weight())
             .finish_non_exhaustive()
     }
+}
+
+/// True for a share of (weight / [`Pace::FULL`])² of the random numbers.
+fn is_tried(weight: u32, random: u64) -> bool {
+    const ALL: u64 = (Pace::FULL as u64).pow(2);
+    ((random >> 32) * ALL) >> 32 < u64::from(weight).pow(2)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -217,12 +246,41 @@ mod tests {
             let now = Instant::now();
             let (a, b) = pair(now);
             run(&[&a, &b], now, 20, &[Some(10 * MS), Some(slow * MS)]);
-            assert_eq!(a.weight(), Pace::FULL);
+            assert_eq!(a.usual_weight(), Pace::FULL);
             assert!(
-                (least..=most).contains(&b.weight()),
+                (least..=most).contains(&b.usual_weight()),
                 "{slow}: {}",
-                b.weight()
+                b.usual_weight()
             );
+        }
+    }
+
+    #[test]
+    fn a_slow_endpoint_is_tried_as_rarely_as_it_is_slow_and_never_given_up() {
+        let now = Instant::now();
+        let (a, b) = pair(now);
+        run(&[&a, &b], now, 20, &[Some(10 * MS), Some(30 * MS)]);
+        let full = |pace: &Pace| (0..9_000).filter(|_| pace.weight() == Pace::FULL).count();
+        assert_eq!(full(&a), 9_000);
+        // One in nine; a hundred is more than three standard deviations.
+        let tried = full(&b);
+        assert!((900..=1_100).contains(&tried), "{tried}");
+    }
+
+    #[test]
+    fn an_endpoint_that_is_fast_again_has_its_weight_again_after_a_few_answers() {
+        let now = Instant::now();
+        let (a, b) = pair(now);
+        let now = run(&[&a, &b], now, 20, &[Some(10 * MS), Some(30 * MS)]);
+        let mut later = now;
+        for answer in 1.. {
+            later += 100 * MS;
+            b.observe(10 * MS, later);
+            a.observe(10 * MS, later);
+            if b.usual_weight() == Pace::FULL {
+                assert!(answer <= 10, "{answer}");
+                break;
+            }
         }
     }
 
@@ -231,7 +289,10 @@ mod tests {
         let now = Instant::now();
         let (a, b) = pair(now);
         run(&[&a, &b], now, 20, &[Some(MS / 10), Some(MS * 9 / 10)]);
-        assert_eq!((a.weight(), b.weight()), (Pace::FULL, Pace::FULL));
+        assert_eq!(
+            (a.usual_weight(), b.usual_weight()),
+            (Pace::FULL, Pace::FULL)
+        );
     }
 
     #[test]
@@ -241,13 +302,17 @@ mod tests {
         let now = run(&[&a], now, 1, &[Some(10 * MS)]);
         b.observe(100 * MS, now);
         let now = run(&[&a], now, 1, &[Some(10 * MS)]);
-        assert_eq!(b.weight(), Pace::FULL, "slow once");
+        assert_eq!(b.usual_weight(), Pace::FULL, "slow once");
 
         let (a, b) = pair(now);
         let now = run(&[&a], now, 1, &[Some(10 * MS)]);
         b.observe(MS, now);
         run(&[&a], now, 1, &[Some(10 * MS)]);
-        assert_eq!(a.weight(), Pace::FULL, "nothing is known of a faster one");
+        assert_eq!(
+            a.usual_weight(),
+            Pace::FULL,
+            "nothing is known of a faster one"
+        );
     }
 
     #[test]
@@ -260,7 +325,7 @@ mod tests {
             b.observe(2_000 * MS, now);
         }
         run(&[&a, &b], now, 1, &[Some(MS), Some(MS)]);
-        assert_eq!(b.weight(), Pace::FULL);
+        assert_eq!(b.usual_weight(), Pace::FULL);
     }
 
     #[test]
@@ -268,12 +333,12 @@ mod tests {
         let now = Instant::now();
         let (a, b) = pair(now);
         let now = run(&[&a, &b], now, 20, &[Some(MS), Some(9 * MS)]);
-        assert!(b.weight() < 10);
+        assert!(b.usual_weight() < 10);
         let later = run(&[&a], now, 120, &[Some(MS)]);
-        assert_eq!(b.weight(), Pace::FULL, "it is tried again");
+        assert_eq!(b.usual_weight(), Pace::FULL, "it is tried again");
 
         run(&[&b], later, 120, &[Some(9 * MS)]);
-        assert_eq!(b.weight(), Pace::FULL, "nobody faster is left");
+        assert_eq!(b.usual_weight(), Pace::FULL, "nobody faster is left");
     }
 
     #[test]
@@ -281,10 +346,10 @@ mod tests {
         let now = Instant::now();
         let (fast, b) = pair(now);
         let now = run(&[&fast, &b], now, 20, &[Some(MS), Some(9 * MS)]);
-        assert!(b.weight() < 10);
+        assert!(b.usual_weight() < 10);
         drop(fast);
         run(&[&b], now, 1, &[Some(9 * MS)]);
-        assert_eq!(b.weight(), Pace::FULL);
+        assert_eq!(b.usual_weight(), Pace::FULL);
     }
 
     #[test]
@@ -295,7 +360,7 @@ mod tests {
             a.observe(took, now);
             b.observe(took, now + 500 * MS);
         }
-        assert!((2..=Pace::FULL).contains(&a.weight()));
-        assert!((2..=Pace::FULL).contains(&b.weight()));
+        assert!((2..=Pace::FULL).contains(&a.usual_weight()));
+        assert!((2..=Pace::FULL).contains(&b.usual_weight()));
     }
 }

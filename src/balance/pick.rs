@@ -95,6 +95,13 @@ impl Rank {
         Self(self.0 & Self::RESERVE)
     }
 
+    /// The rank an endpoint was picked with, by what it may be used for now. That it has become full,
+    /// or is no longer, does not count. `None`: it may not be used any more.
+    pub(crate) fn for_now(self, eligibility: Eligibility) -> Option<Self> {
+        let Self(now) = Self::of(eligibility)?;
+        Some(Self(self.0 & !Self::RESERVE | now & Self::RESERVE))
+    }
+
     /// What is left of the rank an endpoint was picked with; `None`: it is out.
     #[inline]
     pub(crate) fn after(self, availability: Availability) -> Option<Self> {

@@ -5,8 +5,9 @@
 //! in an endpoint's own line but for an endpoint that is better *now*.
 //!
 //! A call is better off elsewhere if there is an endpoint with room while it waits at a full one, or
-//! a ready one while its own has become suspect, was ejected or removed. Between two full ones it
-//! stays: where it is, it has waited already.
+//! a ready one while its own has become suspect or a reserve, was ejected or removed. Between two full
+//! ones it stays: where it is, it has waited already. Only an endpoint that must not serve it any more
+//! it leaves also for nothing.
 
 use super::choose::{Choice, Held, Standing, Tried};
 use super::eligible::{Class, Classify, Eligibility, Eligible};
@@ -45,12 +46,16 @@ pub(super) struct Slow<E> {
     /// What the call holds on to, for those who look for whom room is.
     standing: Arc<AtomicU8>,
     seat: Seat<Arc<Vitals>>,
+    /// Room that the call was told of, while it lets go of what it held.
+    told: Option<Arc<Vitals>>,
     /// A pick may come out differently than the last one.
     look: bool,
 }
 
 pub(super) enum Step<S, E> {
     Use(Arc<Endpoint<S>>, Rank),
+    /// What the call holds must not serve it any more: to be asked again without it.
+    LetGo,
     Failed(BalanceError<E>),
     Pending,
 }
@@ -104,8 +109,14 @@ impl<E: Classify> Slow<E> {
             stranded: None,
             standing,
             seat: shared.bell.line.join(Box::new(fits)),
+            told: None,
             look: true,
         }
+    }
+
+    /// What the call waited for is not what it wants any more.
+    pub(super) fn look_again(&mut self) {
+        self.look = true;
     }
 
     /// Takes in that `held` did not serve.
@@ -155,11 +166,13 @@ impl<E: Classify> Slow<E> {
         R: Eligible<S> + Clone + Send + Sync + 'static,
     {
         loop {
-            let mut room = None;
+            let mut room = self.told.take();
             if let Poll::Ready(news) = self.seat.poll_news(cx) {
                 self.look = true;
-                if let News::Room(vitals) = news {
-                    room = Some(vitals);
+                if let News::Room(vitals) = news
+                    && let Some(earlier) = room.replace(vitals)
+                {
+                    self.seat.pass_on(&earlier);
                 }
             }
             // First: its runtime's end closes the balancer, and then the timer must not be polled.
@@ -175,7 +188,9 @@ impl<E: Classify> Slow<E> {
             } else {
                 return Step::Pending;
             };
-            if let Some(room) = room {
+            if matches!(&step, Some(Step::LetGo)) {
+                self.told = room;
+            } else if let Some(room) = room {
                 let taken = matches!(&step, Some(Step::Use(e, _)) if Arc::ptr_eq(&e.vitals, &room));
                 if !taken {
                     self.seat.pass_on(&room);
@@ -201,7 +216,11 @@ impl<E: Classify> Slow<E> {
         S::Response: Send,
         R: Eligible<S> + Clone + Send + Sync + 'static,
     {
-        let held = held.map(|held| shared.standing(held));
+        let held = held.map(|held| shared.standing(request, held));
+        if held.as_ref().is_some_and(Standing::is_lost) {
+            self.look = true;
+            return Some(Step::LetGo);
+        }
         self.stranded = None;
         self.standing.store(
             held.as_ref().map_or(u8::MAX, Standing::code),

@@ -7,11 +7,13 @@ pub(super) const HEAVIEST: u32 = 100;
 
 impl Config {
     /// Whether a pod that answers reads more slowly than the others gets fewer of them; default
-    /// false. Compared are the times of single statements in read-only sessions, as a mean of the
-    /// logarithm that remembers about 10 s; nothing happens below a factor of two, nor below a
-    /// millisecond. Turn it on where many processes with few calls each share pods of which one may
-    /// be slow. The price: a pod that was slow while it started is left alone for some ten seconds
-    /// by a process that has nothing else in flight.
+    /// true. Compared are the times of single statements in read-only sessions, as a mean of the
+    /// logarithm over the last 16 or so, and no longer than about 15 s; nothing happens below a factor
+    /// of two, nor below a millisecond. A pod that is n times slower is taken for n times as loaded,
+    /// but for one in n² reads: so it is measured, and has its share again once it is as fast.
+    ///
+    /// Turn it off if pods are to get equal shares although some are slower for this process: because
+    /// they are farther away, say, and it alone would leave them idle.
     #[must_use]
     pub fn with_pace(mut self, pace: bool) -> Self {
         self.pace = pace;

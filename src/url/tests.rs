@@ -28,7 +28,7 @@ fn the_long_form_sets_everything() {
          &replica_policy=replica-only&verify=strict&reset=always&read_retry=false\
          &kill_query=false&min_connections=2&max_share=25&max_lifetime=5m&statement_cache=64\
          &port_name=mysql&allow_alias=true&replica_service=mysql-replicas.default\
-         &pace=true&weights=1:2,2:0",
+         &pace=false&weights=1:2,2:0",
     )
     .unwrap();
     assert_eq!(config.service, "mysql.default.svc.cluster.local");
@@ -49,7 +49,7 @@ fn the_long_form_sets_everything() {
     assert_eq!((config.min_connections, config.max_share), (2, 25));
     assert_eq!(config.max_lifetime, Some(Duration::from_secs(300)));
     assert_eq!(config.statement_cache, 64);
-    assert!(config.pace);
+    assert!(!config.pace);
     assert_eq!(config.weights, [(1, 2), (2, 0)].into());
     assert_eq!(config.port_name.as_deref(), Some("mysql"));
     assert!(config.allow_alias);

@@ -26,8 +26,8 @@ use tower::{BoxError, Service, ServiceExt};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
     Ours,
-    /// Ours with weights by the servers' answer times.
-    OursPaced,
+    /// Ours without weights by the servers' answer times.
+    OursBlind,
     Reference(Kind),
     TowerPending,
     TowerEwma,
@@ -36,7 +36,7 @@ pub(crate) enum Policy {
 impl Policy {
     pub(crate) const ALL: [Self; 12] = [
         Self::Ours,
-        Self::OursPaced,
+        Self::OursBlind,
         Self::Reference(Kind::Random),
         Self::Reference(Kind::RoundRobin),
         Self::Reference(Kind::FirstLeast),
@@ -50,13 +50,13 @@ impl Policy {
     ];
 
     pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Ours | Self::OursPaced)
+        matches!(self, Self::Ours | Self::OursBlind)
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
-            Self::OursPaced => "ours, weights by pace",
+            Self::OursBlind => "ours, pace off",
             Self::Reference(Kind::Random) => "random",
             Self::Reference(Kind::RoundRobin) => "round robin",
             Self::Reference(Kind::FirstLeast) => "least, first index",
@@ -112,7 +112,7 @@ impl Client {
         mut rng: Rng,
     ) -> Self {
         let via = match policy {
-            Policy::Ours | Policy::OursPaced => {
+            Policy::Ours | Policy::OursBlind => {
                 let inserts = pools.iter().cloned().enumerate();
                 let inserts: Vec<_> = inserts
                     .map(|(key, pool)| Ok::<_, Infallible>(Change::Insert(key, pool)))

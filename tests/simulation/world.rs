@@ -116,7 +116,7 @@ impl Scenario {
         let mut seeds = Rng::new(rng.next());
         let clients: Vec<Arc<Client>> = (0..self.clients)
             .map(|_| {
-                let paces = (policy == Policy::OursPaced).then(|| Paces::new(Instant::now()));
+                let paces = (policy == Policy::Ours).then(|| Paces::new(Instant::now()));
                 let pools = servers.iter().map(|server| {
                     Pool::new(
                         Arc::clone(server),

@@ -4,6 +4,7 @@ mod calls;
 mod hard;
 mod health;
 mod pick;
+mod roles;
 mod towers;
 mod waiting;
 

@@ -9,7 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) struct Pool {
     name: &'static str,
     places: Arc<Semaphore>,
+    roles: Roles,
 }
+
+/// What endpoints are, other than for everybody.
+type Roles = Arc<Mutex<HashMap<&'static str, Eligibility>>>;
 
 impl Service<Read> for Pool {
     type Response = OwnedSemaphorePermit;
@@ -31,12 +35,21 @@ impl Service<Read> for Pool {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Read(Option<&'static str>);
 
+impl Read {
+    pub(super) fn named(names: &'static str) -> Self {
+        Self(Some(names))
+    }
+}
+
 impl Eligible<Pool> for Read {
     fn eligible(&self, pool: &Pool) -> Eligibility {
-        match self.0 {
-            Some(names) if !names.contains(pool.name) => Eligibility::No,
-            _ if pool.places.available_permits() == 0 => Eligibility::Full,
-            _ => Eligibility::Yes,
+        let role = pool.roles.lock().unwrap().get(pool.name).copied();
+        let role = role.unwrap_or(Eligibility::Yes);
+        match (role, pool.places.available_permits() == 0) {
+            _ if self.0.is_some_and(|names| !names.contains(pool.name)) => Eligibility::No,
+            (Eligibility::Yes, true) => Eligibility::Full,
+            (Eligibility::Reserve, true) => Eligibility::FullReserve,
+            (role, _) => role,
         }
     }
 }
@@ -51,6 +64,7 @@ fn held(served: Balanced<OwnedSemaphorePermit>) -> Held {
 
 pub(super) struct Pools {
     pub(super) balance: Balance<Pool>,
+    roles: Roles,
     changes: mpsc::UnboundedSender<Result<Change<&'static str, Pool>, String>>,
 }
 
@@ -60,16 +74,26 @@ impl Pools {
         let source = futures_util::stream::poll_fn(move |cx| source.poll_recv(cx));
         let handle = tokio::runtime::Handle::current();
         let balance = Balance::new(source, BalanceConfig::default(), &handle);
-        let world = Self { balance, changes };
+        let world = Self {
+            balance,
+            roles: Roles::default(),
+            changes,
+        };
         for (name, places) in pools {
             world.insert(name, *places).await;
         }
         world
     }
 
-    async fn insert(&self, name: &'static str, places: usize) {
+    pub(super) async fn insert(&self, name: &'static str, places: usize) {
         let places = Arc::new(Semaphore::new(places));
-        let change = Change::Insert(name, Pool { name, places });
+        let roles = Arc::clone(&self.roles);
+        let pool = Pool {
+            name,
+            places,
+            roles,
+        };
+        let change = Change::Insert(name, pool);
         self.changes.send(Ok(change)).unwrap();
         settle().await;
     }
@@ -77,6 +101,10 @@ impl Pools {
     async fn remove(&self, name: &'static str) {
         self.changes.send(Ok(Change::Remove(name))).unwrap();
         settle().await;
+    }
+
+    pub(super) fn set_role(&self, name: &'static str, role: Eligibility) {
+        self.roles.lock().unwrap().insert(name, role);
     }
 
     pub(super) async fn hold(&self, name: &'static str) -> Held {
@@ -135,7 +163,7 @@ impl Waiter {
 }
 
 /// As a connection pool does: what was checked out is free when the count goes down.
-fn give_back((permit, guard): Held) {
+pub(super) fn give_back((permit, guard): Held) {
     drop(permit);
     drop(guard);
 }

@@ -43,7 +43,7 @@ fn idle_equal_servers_get_equal_shares() {
     // 110,000 requests, thrown like dice: 2 % is 4.7 standard deviations. Half as many: 5.
     for (policy, length, bound) in [
         (Policy::Ours, secs(4600), 0.02),
-        (Policy::OursPaced, secs(2300), 0.03),
+        (Policy::OursBlind, secs(2300), 0.03),
     ] {
         let name = "the same for longer";
         let longer = Scenario {
