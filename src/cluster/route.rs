@@ -8,8 +8,10 @@ use super::{Cluster, Outcome};
 use crate::config::ReplicaPolicy;
 use crate::error::{Error, PodId};
 use crate::mysql::{
-    Access, Limit, PodConn, PodRequest, Target, Tx, convert, is_read_only, keep_first, push,
+    Access, Limit, More, PodConn, PodRequest, Target, Tx, convert, is_read_only, keep_first,
+    keep_none, push,
 };
+use futures_util::FutureExt;
 use mysql_async::prelude::{AsQuery, FromRow};
 use mysql_async::{Params, Row};
 use std::fmt;
@@ -314,7 +316,7 @@ impl Route {
         self.outcome(work)
     }
 
-    async fn all<T: FromRow>(self, work: Work) -> Result<Vec<T>, Error> {
+    async fn all<T: FromRow + Send>(self, work: Work) -> Result<Vec<T>, Error> {
         let (rows, _) = self.execute(work, push).await?;
         Ok(rows)
     }
@@ -327,7 +329,7 @@ impl Route {
     /// Each row goes through `f` once, even if the statement is run twice.
     async fn map<T, U, F>(self, work: Work, f: F) -> Result<Vec<U>, Error>
     where
-        T: FromRow,
+        T: FromRow + Send,
         F: FnMut(T) -> U,
     {
         let rows = self.all(work).await?;
@@ -339,16 +341,16 @@ impl Route {
     }
 
     async fn outcome(self, work: Work) -> Result<Outcome, Error> {
-        let (_, outcome) = self.execute(work, |(), _: Row| ()).await?;
+        let ((), outcome) = self.execute(work, keep_none).await?;
         Ok(outcome)
     }
 
-    /// Checkout, run, return; once more on another connection if that is safe. Folds the rows of
+    /// Checkout, run, return; once more on another connection if that is safe. Gathers the rows of
     /// the first result set of the run that counts.
-    async fn execute<T: FromRow, U: Default>(
+    async fn execute<T: FromRow, U: Default + Send>(
         self,
         work: Work,
-        f: fn(U, T) -> U,
+        gather: fn(&mut U, T) -> More,
     ) -> Result<(U, Outcome), Error> {
         let overall = self.overall();
         let mut repeated = false;
@@ -356,8 +358,10 @@ impl Route {
         loop {
             let checkout = self.checkout_by(self.until(overall), overall, broken.take());
             let mut conn = checkout.await?;
-            let error = match work.run(&mut conn, U::default(), f).await {
-                Ok(rows) => {
+            let mut rows = U::default();
+            let done = work.run(&mut conn, |row| gather(&mut rows, row)).await;
+            let error = match done {
+                Ok(()) => {
                     let outcome = Outcome {
                         affected_rows: conn.affected_rows(),
                         last_insert_id: conn.last_insert_id(),
@@ -436,7 +440,12 @@ impl Route {
                 all: overall,
             },
         };
-        self.cluster.running()?.checkout(request, limit).await
+        let running = self.cluster.running()?;
+        match running.at_once(&request, limit) {
+            Some(conn) => Ok(conn),
+            // In a box: most calls are served at once, and need not be as large.
+            None => running.checkout(request, limit).boxed().await,
+        }
     }
 }
 
