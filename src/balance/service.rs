@@ -208,6 +208,31 @@ impl<S> Balance<S> {
 }
 
 impl<S> Balance<S> {
+    /// Serves a call that need not wait, without a future: `serve` is shown the endpoint that a call
+    /// would ask first, and must change nothing if it returns `None`. Then, or if that endpoint has
+    /// no room, the answer is `None`, and a call is to be made.
+    pub(crate) fn serve_now<R: Eligible<S>, T>(
+        &self,
+        request: &R,
+        serve: impl FnOnce(&S) -> Option<T>,
+    ) -> Option<Balanced<T>> {
+        let shared = &*self.shared;
+        // A call starts the prober that is missing.
+        if shared.closed.load(Ordering::Acquire) || shared.bell.needs_prober() {
+            return None;
+        }
+        let served = shared.choose_and(request, &[], |endpoint, rank| {
+            if rank.is_full() {
+                return None;
+            }
+            let guard = Guard::new(&endpoint.vitals);
+            let response = serve(&endpoint.service)?;
+            guard.served();
+            Some(Balanced { response, guard })
+        });
+        served.ok().flatten()
+    }
+
     /// As [`Service::call`], which takes the handle mutably although it changes nothing.
     pub(crate) fn ask<R>(&self, request: R) -> ResponseFuture<S, R>
     where

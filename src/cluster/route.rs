@@ -9,6 +9,7 @@ use super::Cluster;
 use crate::config::ReplicaPolicy;
 use crate::error::{Error, PodId};
 use crate::mysql::{Access, Limit, PodConn, PodRequest, Target, Tx, is_read_only};
+use futures_util::FutureExt;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -191,7 +192,12 @@ impl Route {
                 all: overall,
             },
         };
-        self.cluster.running()?.checkout(request, limit).await
+        let running = self.cluster.running()?;
+        match running.at_once(&request, limit) {
+            Some(conn) => Ok(conn),
+            // In a box: most calls are served at once, and need not be as large.
+            None => running.checkout(request, limit).boxed().await,
+        }
     }
 }
 

@@ -107,6 +107,20 @@ impl Running {
         self.discovery.is_stopped()
     }
 
+    /// A connection for `request`, if one is there that needs neither a check nor a wait.
+    pub(super) fn at_once(&self, request: &PodRequest, limit: Limit) -> Option<PodConn> {
+        let target = request.target;
+        if target == Target::Primary && !self.roles.is_warm() {
+            return None;
+        }
+        let served = self
+            .balance
+            .serve_now(request, |pool| pool.0.at_once(target))?;
+        let (guard, mut conn) = served.into_parts();
+        conn.attach(guard, limit);
+        Some(conn)
+    }
+
     /// A connection for `request`, ready to use under `limit`.
     pub(super) async fn checkout(
         &self,
@@ -116,8 +130,8 @@ impl Running {
         let target = request.target;
         // Reads do without: they are served at once, or the balancer knows how long they waited.
         let started = (target == Target::Primary).then(Instant::now);
-        if let (Target::Primary, Some(deadline), false) =
-            (target, request.deadline, self.roles.is_warm())
+        if let (Target::Primary, Some(deadline)) = (target, request.deadline)
+            && !self.roles.is_warm()
         {
             // Too late: then the balancer says so, and knows of whom.
             let _ = tokio::time::timeout_at(deadline, self.roles.warmed()).await;

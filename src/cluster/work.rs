@@ -3,7 +3,8 @@
 //! Owns the statement, so that it can be run again, and the judgement whether it may be. It must
 //! never decide that it is: that depends on what happened to it, which the route knows.
 
-use crate::mysql::{PodConn, leaves_trace};
+use crate::mysql::{More, PodConn, leaves_trace};
+use futures_util::FutureExt;
 use mysql_async::Params;
 use mysql_async::prelude::{AsQuery, FromRow};
 
@@ -33,23 +34,19 @@ impl Work {
         }
     }
 
-    /// Folds the rows of the first result set.
-    pub(super) async fn run<T: FromRow, U>(
+    /// Gives the rows of the first result set to `each`.
+    pub(super) async fn run<T: FromRow>(
         &self,
         conn: &mut PodConn,
-        init: U,
-        f: impl FnMut(U, T) -> U,
-    ) -> mysql_async::Result<U> {
+        each: impl FnMut(T) -> More + Send,
+    ) -> mysql_async::Result<()> {
         match self {
-            Self::Text(sql) => conn.text_fold(sql.as_slice(), init, f).await,
-            Self::Prepared(sql, params) => {
-                let params = params.clone();
-                conn.known_fold(sql.as_slice(), params, init, f).await
-            }
+            Self::Text(sql) => conn.text(sql.as_slice(), each).await,
+            Self::Prepared(sql, params) => conn.known(sql.as_slice(), params.clone(), each).await,
             Self::Batch(sql, params) => {
                 let params = params.iter().cloned();
-                conn.exec_batch(sql.as_slice(), params).await?;
-                Ok(init)
+                // Boxed: the others are many, and need not be as large.
+                conn.exec_batch(sql.as_slice(), params).boxed().await
             }
         }
     }

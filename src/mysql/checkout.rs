@@ -13,9 +13,8 @@ use super::position::{Seen, Standing};
 use super::request::{PodRequest, Target};
 use crate::error::ConnectError;
 use crate::observe;
-use futures_util::future::{BoxFuture, Either};
+use futures_util::future::BoxFuture;
 use mysql_async::prelude::Queryable;
-use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,68 +39,55 @@ const SHRINK_PAUSE: Duration = Duration::from_secs(1);
 type Checked = Result<PodConn, ConnectError>;
 
 /// The way to a connection.
-pub(crate) type Checkout = Either<Ready<Checked>, BoxFuture<'static, Checked>>;
+pub(crate) type Checkout = BoxFuture<'static, Checked>;
 
 /// A slot, and an idle connection that has to be asked first whether it is alive.
 type Begun = (OwnedSemaphorePermit, Option<Idle>);
 
 impl Pool {
-    /// A connection that is there and needs no check is had at once. Only what waits takes a box.
+    /// A connection that is there and needs no check; else nothing has changed.
+    pub(crate) fn at_once(self: &Arc<Self>, target: Target) -> Option<PodConn> {
+        if self.knowledge.has_news() {
+            return None;
+        }
+        // Such a read needs a place among those that fall back.
+        if target == Target::Replicas && self.is_primary() {
+            return None;
+        }
+        self.check_fit(target).ok()?;
+        let kind = target.session_kind();
+        if kind == SessionKind::ReadWrite && self.must_reconfirm() {
+            return None;
+        }
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        let now = Instant::now();
+        let is_fresh = |idle: &Idle| !self.is_outdated(idle, now) && !self.is_doubtful(idle, now);
+        let idle = self.take_latest(kind, is_fresh)?;
+        Some(self.lend(idle, slot))
+    }
+
     pub(super) fn checkout(self: &Arc<Self>, request: PodRequest) -> Checkout {
-        match self.at_once(&request) {
-            Ok(Ok(conn)) => Either::Left(ready(Ok(conn))),
-            Ok(Err(begun)) => {
-                let pool = Arc::clone(self);
-                Either::Right(Box::pin(pool.wait(request, begun)))
-            }
-            Err(refusal) => Either::Left(ready(Err(refusal))),
-        }
+        Box::pin(Arc::clone(self).wait(request))
     }
 
-    /// What can be done without waiting: a connection, or how far it went.
-    fn at_once(
-        self: &Arc<Self>,
-        request: &PodRequest,
-    ) -> Result<Result<PodConn, Option<Begun>>, ConnectError> {
-        self.refuse_early(request)?;
-        if request.target == Target::Replicas && self.is_primary() {
-            return Ok(Err(None));
-        }
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            return Ok(Err(None));
-        };
-        self.check_fit(request)?;
-        let kind = request.target.session_kind();
-        Ok(self.fresh_idle(kind, slot).map_err(Some))
-    }
-
-    async fn wait(
-        self: Arc<Self>,
-        request: PodRequest,
-        mut begun: Option<Begun>,
-    ) -> Result<PodConn, ConnectError> {
+    async fn wait(self: Arc<Self>, request: PodRequest) -> Checked {
+        self.refuse_early(&request)?;
         let kind = request.target.session_kind();
         let fallback = match (request.target, self.is_primary()) {
             (Target::Replicas, true) => Some(self.permit(&self.fallback_slots).await?),
             _ => None,
         };
         loop {
-            let found = match begun.take() {
-                Some(begun) => Err(begun),
-                None => {
-                    let slot = self.permit(&self.slots).await?;
-                    self.check_fit(&request)?;
-                    self.fresh_idle(kind, slot)
-                }
-            };
-            let obtained = match found {
+            let slot = self.permit(&self.slots).await?;
+            self.check_fit(request.target)?;
+            let obtained = match self.fresh_idle(kind, slot) {
                 Ok(conn) => Ok(conn),
                 Err((slot, stale)) => self.obtain(kind, slot, stale).await,
             };
             match obtained {
                 Ok(mut conn) => {
                     // What is true of the pod may have changed while this call waited.
-                    self.check_fit(&request)?;
+                    self.check_fit(request.target)?;
                     // So may what its server said of itself.
                     if conn.lease_mut().era != self.era.load(Ordering::Acquire) {
                         continue;
@@ -139,16 +125,16 @@ impl Pool {
     }
 
     /// Whether the pod may serve the request as far as is known at this moment.
-    fn check_fit(&self, request: &PodRequest) -> Result<(), ConnectError> {
+    fn check_fit(&self, target: Target) -> Result<(), ConnectError> {
         if self.is_retired() || !self.is_listed() {
             return Err(self.closed());
         }
-        if request.target == Target::Primary && self.is_contested() {
+        if target == Target::Primary && self.is_contested() {
             return Err(ConnectError::Contested {
                 pod: self.pod().clone(),
             });
         }
-        if request.target == Target::Primary {
+        if target == Target::Primary {
             return self.check_office();
         }
         Ok(())
@@ -201,9 +187,14 @@ impl Pool {
 
     fn needs_check(&self, idle: &Idle, kind: SessionKind, now: Instant) -> bool {
         idle.kind != kind
-            || now.saturating_duration_since(idle.since) > self.idle_ping_after
-            || idle.generation != self.generation.load(Ordering::Acquire)
+            || self.is_doubtful(idle, now)
             || (kind == SessionKind::ReadWrite && self.must_reconfirm())
+    }
+
+    /// Whether it may be dead.
+    fn is_doubtful(&self, idle: &Idle, now: Instant) -> bool {
+        now.saturating_duration_since(idle.since) > self.idle_ping_after
+            || idle.generation != self.generation.load(Ordering::Acquire)
     }
 
     fn must_reconfirm(&self) -> bool {

@@ -12,6 +12,7 @@ use super::session::{Limit, Session};
 use super::text::SqlText;
 use crate::balance::Guard;
 use crate::error::{Error, PodId};
+use futures_util::future::BoxFuture;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Statement};
 use std::fmt;
@@ -131,7 +132,27 @@ impl PodConn {
     /// To be called before every operation: refuses if the connection's state is not known, and
     /// reads what a stream left behind. Nothing is sent for the operation yet.
     pub(crate) async fn ready(&mut self) -> Result<(), Error> {
+        match self.is_ready() {
+            true => Ok(()),
+            false => self.make_ready().await,
+        }
+    }
+
+    /// Whether the next operation may begin at once.
+    pub(super) fn is_ready(&self) -> bool {
         // Deadlines are timers, and these panic where there is no runtime.
+        self.session.is_ready()
+            && in_runtime()
+            && self.raw.peek().is_some_and(|conn| !conn.is_disconnected())
+    }
+
+    /// As [`PodConn::ready`], where something has to be done or said first. In a box: it is rare,
+    /// and would make every operation larger.
+    pub(super) fn make_ready(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.settle())
+    }
+
+    async fn settle(&mut self) -> Result<(), Error> {
         if !in_runtime() {
             return Err(Error::RuntimeGone);
         }
@@ -172,23 +193,17 @@ impl PodConn {
         Ok(())
     }
 
-    /// The same for a statement given as text.
-    pub(crate) async fn ready_for(&mut self, statement: &[u8]) -> Result<(), Error> {
-        self.ready().await?;
+    /// Takes in what a statement may leave that is about to be run as text.
+    pub(super) fn judge(&mut self, statement: &[u8]) {
         let session = &mut self.session;
         if session.trace < Trace::Session {
             let trace = session.lease.statements.verdict(statement);
             session.trace = session.trace.max(trace);
         }
-        Ok(())
     }
 
     /// The same for a statement that will be prepared, or is: then it is returned.
-    pub(crate) async fn ready_for_prepared<S: SqlText>(
-        &mut self,
-        stmt: &S,
-    ) -> Result<Option<Statement>, Error> {
-        self.ready().await?;
+    pub(super) fn recall<S: SqlText>(&mut self, stmt: &S) -> Option<Statement> {
         let session = &mut self.session;
         let (known, trace) = match session.lease.statements.recall(&stmt.given()) {
             Some((known, trace)) => (Some(known), trace),
@@ -196,11 +211,11 @@ impl PodConn {
             None => (None, session.trace),
         };
         session.trace = session.trace.max(trace);
-        Ok(known)
+        known
     }
 
-    /// The same for a statement whose text the driver does not show.
-    pub(crate) async fn ready_for_unknown(&mut self) -> Result<(), Error> {
+    /// As [`PodConn::ready`], for a statement whose text the driver does not show.
+    pub(super) async fn ready_for_unknown(&mut self) -> Result<(), Error> {
         self.ready().await?;
         self.session.trace = Trace::Session;
         self.session.lease.statements.not_alone();

@@ -19,6 +19,7 @@
 use super::checkout::Checkout;
 use super::connect::{Dialler, Origin, Raw, SessionKind};
 use super::kill::Side;
+use super::known::{Knowledge, KnownGuard};
 use super::lease::Lease;
 use super::podconn::PodConn;
 use super::position::History;
@@ -58,22 +59,6 @@ pub(super) struct Idle {
     pub(super) timer: Timer,
 }
 
-/// What is known of the server behind the address.
-#[derive(Default)]
-pub(super) struct Known {
-    pub(super) identity: Option<String>,
-    pub(super) writable: Option<bool>,
-    /// Why it takes no writes (read-only, or history lost), as of its last word.
-    pub(super) unfit: Option<ConnectError>,
-    /// When it was last judged whether it may take writes.
-    pub(super) judged: Option<Instant>,
-    /// A refusal that another try so soon would only repeat.
-    pub(super) refused: Option<(Instant, ConnectError)>,
-    /// Why a connect failed whose caller had left: the next caller gets it, or a pod that never
-    /// answers would not be noticed by callers with short deadlines.
-    pub(super) unclaimed: Option<(Instant, ConnectError)>,
-}
-
 /// See the module documentation.
 pub(crate) struct Pool {
     pub(crate) dialler: Dialler,
@@ -93,7 +78,7 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Idle>>,
     /// As many as `idle`, for the picker, which must not lock.
     idle_count: AtomicUsize,
-    known: Mutex<Known>,
+    pub(super) knowledge: Knowledge,
     pub(super) generation: AtomicU64,
     pub(super) era: AtomicU64,
     banned_era: AtomicU64,
@@ -165,7 +150,7 @@ impl Pool {
             connecting: Arc::new(Semaphore::new(CONCURRENT_CONNECTS)),
             idle: Mutex::new(Vec::new()),
             idle_count: AtomicUsize::new(0),
-            known: Mutex::new(Known::default()),
+            knowledge: Knowledge::default(),
             generation: AtomicU64::new(0),
             era: AtomicU64::new(1),
             banned_era: AtomicU64::new(0),
@@ -383,8 +368,8 @@ impl Pool {
         era <= self.banned_era.load(Ordering::Acquire)
     }
 
-    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn known(&self) -> KnownGuard<'_> {
+        self.knowledge.lock()
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
@@ -410,6 +395,22 @@ impl Pool {
     pub(super) fn take_idle(&self, which: impl Fn(&Idle) -> bool) -> Option<Idle> {
         let mut idle = self.idle();
         let index = idle.iter().rposition(which)?;
+        let found = idle.remove(index);
+        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        Some(found)
+    }
+
+    /// The most recently used idle connection with a session of this kind, if it is `good`.
+    pub(super) fn take_latest(
+        &self,
+        kind: SessionKind,
+        good: impl FnOnce(&Idle) -> bool,
+    ) -> Option<Idle> {
+        let mut idle = self.idle();
+        let index = idle.iter().rposition(|idle| idle.kind == kind)?;
+        if !idle.get(index).is_some_and(good) {
+            return None;
+        }
         let found = idle.remove(index);
         self.idle_count.store(idle.len(), Ordering::Relaxed);
         Some(found)

@@ -4,8 +4,9 @@
 //! list of the statements that the connection keeps, unless the connection is lost too.
 
 use super::podconn::PodConn;
-use super::queryable::{fold, left_a_trace};
+use super::queryable::{More, left_a_trace, read};
 use super::session::Deadline;
+use super::statements::{Given, is_exhausted};
 use super::text::SqlText;
 use futures_util::FutureExt;
 use mysql_async::prelude::{FromRow, Queryable, StatementLike};
@@ -16,86 +17,103 @@ use tokio::time::Instant;
 
 impl PodConn {
     /// A prepared statement with all its rows.
-    pub(crate) async fn known_fold<S, T, U>(
+    pub(crate) async fn known<S, T>(
         &mut self,
         stmt: S,
         params: Params,
-        init: U,
-        f: impl FnMut(U, T) -> U,
-    ) -> mysql_async::Result<U>
+        each: impl FnMut(T) -> More + Send,
+    ) -> mysql_async::Result<()>
     where
         S: SqlText,
         T: FromRow,
     {
-        let known = self.ready_for_prepared(&stmt).await?;
-        let (conn, session) = self.split()?;
-        let deadline = session.deadline();
-        let known = known.ok_or_else(|| Arc::clone(&session.lease.pool));
-        let mut kept = std::mem::take(&mut session.lease.statements);
-        let done = {
-            // Pinned here: it is large, and would be copied from call to call.
-            let operation = pin!(async {
-                let stmt = match known {
-                    Ok(stmt) => stmt,
-                    // Boxed: it is rare, and would make every other operation larger.
-                    Err(pool) => {
-                        let preparing = pool.prepare(conn, &mut kept, stmt.given());
-                        preparing.boxed().await?
-                    }
-                };
-                // Whether it had to be prepared first says nothing of the pod.
-                let sent = Instant::now();
-                let folded = fold(conn.exec_iter(stmt, params).await?, init, f).await?;
-                Ok((folded, left_a_trace(conn), sent))
-            });
-            session.run(deadline, operation).await
-        };
-        session.lease.statements = kept;
-        let (folded, left, sent) = done?;
-        session.answered(sent);
-        session.saw_flags();
-        if left {
-            session.left_diagnostics();
+        if !self.is_ready() {
+            self.make_ready().await?;
         }
-        Ok(folded)
+        let known = self.recall(&stmt);
+        let mut deadline = self.session_mut().deadline();
+        let stmt = match known {
+            Some(stmt) => stmt,
+            None => {
+                // Boxed: it is rare, and would make every other operation larger.
+                let stmt = self.prepare(stmt.given(), deadline).boxed().await?;
+                // Whether it had to be prepared first says nothing of the pod.
+                deadline.begun = Instant::now();
+                stmt
+            }
+        };
+        self.execute(stmt, params, each, deadline).await
     }
 
     /// The same for a statement whose text the driver does not show.
-    pub(super) async fn generic_fold<S, T, U>(
+    pub(super) async fn generic<S, T>(
         &mut self,
         stmt: S,
         params: Params,
-        init: U,
-        f: impl FnMut(U, T) -> U,
-    ) -> mysql_async::Result<U>
+        each: impl FnMut(T) -> More + Send,
+    ) -> mysql_async::Result<()>
     where
         S: StatementLike,
         T: FromRow,
     {
         self.ready_for_unknown().await?;
+        let deadline = self.session_mut().deadline();
+        let done = self.execute(stmt, params, each, deadline).await;
+        if let Err(error) = &done
+            && is_exhausted(error)
+        {
+            // It cannot be run again here: the next try finds room.
+            let (conn, session) = self.split()?;
+            let pool = Arc::clone(&session.lease.pool);
+            let mut kept = std::mem::take(&mut session.lease.statements);
+            let room = pool.make_room(conn, &mut kept);
+            let made = session.run(deadline, room).await;
+            session.lease.statements = kept;
+            made?;
+        }
+        done
+    }
+
+    async fn execute<S, T>(
+        &mut self,
+        stmt: S,
+        params: Params,
+        each: impl FnMut(T) -> More + Send,
+        deadline: Deadline,
+    ) -> mysql_async::Result<()>
+    where
+        S: StatementLike,
+        T: FromRow,
+    {
         let (conn, session) = self.split()?;
-        let deadline = session.deadline();
-        let pool = Arc::clone(&session.lease.pool);
-        let mut kept = std::mem::take(&mut session.lease.statements);
-        let operation = async {
-            let result = match conn.exec_iter(stmt, params).await {
-                Ok(result) => result,
-                Err(error) => {
-                    pool.heed_exhaustion(conn, &mut kept, &error).await?;
-                    return Err(error);
-                }
-            };
-            let folded = fold(result, init, f).await?;
-            Ok((folded, left_a_trace(conn)))
-        };
-        let done = session.run(deadline, operation).await;
-        session.lease.statements = kept;
-        let (folded, left) = done?;
+        // Pinned here: it is large, and would be copied from call to call.
+        let operation = pin!(async {
+            read(conn.exec_iter(stmt, params).await?, each).await?;
+            Ok(left_a_trace(conn))
+        });
+        let left = session.run(deadline, operation).await?;
+        session.answered(deadline.begun);
         session.saw_flags();
         if left {
             session.left_diagnostics();
         }
-        Ok(folded)
+        Ok(())
+    }
+
+    /// The statement for `given`, which the pool keeps from now on.
+    async fn prepare(
+        &mut self,
+        given: Given<'_>,
+        deadline: Deadline,
+    ) -> mysql_async::Result<Statement> {
+        let (conn, session) = self.split()?;
+        session.lost_flags();
+        let pool = Arc::clone(&session.lease.pool);
+        let mut kept = std::mem::take(&mut session.lease.statements);
+        let prepared = pool.prepare(conn, &mut kept, given);
+        let prepared = session.run(deadline, prepared).await;
+        session.lease.statements = kept;
+        prepared
     }
 
     /// A batch of a statement whose text is known.
@@ -110,15 +128,10 @@ impl PodConn {
         I::IntoIter: Send,
         P: Into<Params> + Send,
     {
-        self.ready_for_prepared(&stmt).await?;
-        let (conn, session) = self.split()?;
-        session.lost_flags();
-        let deadline = session.deadline();
-        let pool = Arc::clone(&session.lease.pool);
-        let mut kept = std::mem::take(&mut session.lease.statements);
-        let prepared = pool.prepare(conn, &mut kept, stmt.given());
-        let prepared = session.run(deadline, prepared).await;
-        session.lease.statements = kept;
+        self.ready().await?;
+        self.recall(&stmt);
+        let deadline = self.session_mut().deadline();
+        let prepared = self.prepare(stmt.given(), deadline).await;
         self.batch(prepared?, params_iter, deadline).await
     }
 

@@ -32,37 +32,61 @@ pub(crate) fn convert<T: FromRow>(row: Row) -> Result<T, Error> {
     })
 }
 
-/// Reads every result set to its end; folds the rows of the first one.
+/// Reads every result set to its end; gives the rows of the first one to `each`, until it wants no
+/// more.
 ///
 /// A conversion that fails does not stop the reading: what was not read would be the next
 /// statement's answer.
-pub(super) async fn fold<T, U, P>(
+pub(super) async fn read<T, P>(
     mut result: QueryResult<'_, 'static, P>,
-    init: U,
-    mut f: impl FnMut(U, T) -> U,
-) -> mysql_async::Result<U>
+    mut each: impl FnMut(T) -> More,
+) -> mysql_async::Result<()>
 where
     T: FromRow,
     P: Protocol,
 {
-    let mut folded: Result<U, Error> = Ok(init);
+    let mut failed = None;
     while let Some(row) = result.next().await? {
-        folded = match folded {
-            Ok(folded) => convert(row).map(|row| f(folded, row)),
-            failed => failed,
-        };
+        match convert(row).map(&mut each) {
+            Ok(More::Wanted) => {}
+            Ok(More::Enough) => break,
+            Err(error) => {
+                failed = Some(Box::new(error));
+                break;
+            }
+        }
     }
     result.drop_result().await?;
-    Ok(folded?)
+    match failed {
+        None => Ok(()),
+        Some(error) => Err((*error).into()),
+    }
 }
 
-pub(crate) fn push<T>(mut rows: Vec<T>, row: T) -> Vec<T> {
+/// Whether more rows are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum More {
+    Wanted,
+    Enough,
+}
+
+pub(crate) fn push<T>(rows: &mut Vec<T>, row: T) -> More {
     rows.push(row);
-    rows
+    More::Wanted
 }
 
-pub(crate) fn keep_first(first: Option<Row>, row: Row) -> Option<Row> {
-    first.or(Some(row))
+pub(crate) fn keep_first(first: &mut Option<Row>, row: Row) -> More {
+    *first = Some(row);
+    More::Enough
+}
+
+pub(crate) fn keep_none((): &mut (), _: Row) -> More {
+    More::Enough
+}
+
+/// What a fold by value has come to; `None` only if its closure panicked.
+fn folded<U>(result: Option<U>) -> mysql_async::Result<U> {
+    result.ok_or_else(|| mysql_async::Error::Other("the fold was cut off".into()))
 }
 
 fn no_rows() -> mysql_async::Error {
@@ -76,38 +100,41 @@ pub(super) fn left_a_trace(conn: &Conn) -> bool {
 
 impl PodConn {
     /// A text statement with all its rows.
-    pub(crate) async fn text_fold<Q, T, U>(
+    pub(crate) async fn text<Q, T>(
         &mut self,
         query: Q,
-        init: U,
-        f: impl FnMut(U, T) -> U,
-    ) -> mysql_async::Result<U>
+        each: impl FnMut(T) -> More + Send,
+    ) -> mysql_async::Result<()>
     where
         Q: AsQuery,
         T: FromRow,
     {
-        self.ready_for(&query.as_query()).await?;
+        if !self.is_ready() {
+            self.make_ready().await?;
+        }
+        self.judge(&query.as_query());
         let (conn, session) = self.split()?;
         let deadline = session.deadline();
         // Pinned here: it is large, and would be copied from call to call.
         let operation = pin!(async {
-            let folded = fold(conn.query_iter(query).await?, init, f).await?;
-            Ok((folded, left_a_trace(conn)))
+            read(conn.query_iter(query).await?, each).await?;
+            Ok(left_a_trace(conn))
         });
-        let (folded, left) = session.run(deadline, operation).await?;
-        session.answered(session.lease.alive);
+        let left = session.run(deadline, operation).await?;
+        session.answered(deadline.begun);
         session.saw_flags();
         if left {
             session.left_diagnostics();
         }
-        Ok(folded)
+        Ok(())
     }
 
     async fn text_result<'a, Q: AsQuery + 'a>(
         &'a mut self,
         query: Q,
     ) -> mysql_async::Result<QueryResult<'a, 'static, TextProtocol>> {
-        self.ready_for(&query.as_query()).await?;
+        self.ready().await?;
+        self.judge(&query.as_query());
         let (conn, session) = self.split()?;
         session.will_stream();
         let deadline = session.deadline();
@@ -138,7 +165,10 @@ impl PodConn {
         P: Into<Params> + Send,
         T: FromRow + Send + 'static,
     {
-        self.known_fold(stmt, params.into(), Vec::new(), push).await
+        let mut rows = Vec::new();
+        self.known(stmt, params.into(), |row| push(&mut rows, row))
+            .await?;
+        Ok(rows)
     }
 
     /// As [`Queryable::exec_first`]; see [`PodConn::exec`].
@@ -156,8 +186,10 @@ impl PodConn {
         P: Into<Params> + Send,
         T: FromRow + Send + 'static,
     {
-        let row = self.known_fold(stmt, params.into(), None, keep_first);
-        Ok(row.await?.map(convert).transpose()?)
+        let mut first = None;
+        self.known(stmt, params.into(), |row| keep_first(&mut first, row))
+            .await?;
+        Ok(first.map(convert).transpose()?)
     }
 
     /// As [`Queryable::exec_drop`]; see [`PodConn::exec`].
@@ -170,7 +202,7 @@ impl PodConn {
         S: SqlText,
         P: Into<Params> + Send,
     {
-        self.known_fold(stmt, params.into(), (), |(), _: Row| ())
+        self.known(stmt, params.into(), |row| keep_none(&mut (), row))
             .await
     }
 
@@ -248,7 +280,12 @@ impl Queryable for PodConn {
         Q: AsQuery + 'a,
         T: FromRow + Send + 'static,
     {
-        self.text_fold(query, Vec::new(), push).boxed()
+        async move {
+            let mut rows = Vec::new();
+            self.text(query, |row| push(&mut rows, row)).await?;
+            Ok(rows)
+        }
+        .boxed()
     }
 
     fn query_first<'a, T, Q>(&'a mut self, query: Q) -> BoxFuture<'a, Option<T>>
@@ -257,8 +294,9 @@ impl Queryable for PodConn {
         T: FromRow + Send + 'static,
     {
         async move {
-            let row = self.text_fold(query, None, keep_first).await?;
-            Ok(row.map(convert).transpose()?)
+            let mut first = None;
+            self.text(query, |row| keep_first(&mut first, row)).await?;
+            Ok(first.map(convert).transpose()?)
         }
         .boxed()
     }
@@ -271,27 +309,37 @@ impl Queryable for PodConn {
         U: Send,
     {
         async move {
-            self.text_fold(query, Vec::new(), |rows, row| push(rows, f(row)))
-                .await
+            let mut rows = Vec::new();
+            self.text(query, |row| push(&mut rows, f(row))).await?;
+            Ok(rows)
         }
         .boxed()
     }
 
-    fn query_fold<'a, T, F, Q, U>(&'a mut self, query: Q, init: U, f: F) -> BoxFuture<'a, U>
+    fn query_fold<'a, T, F, Q, U>(&'a mut self, query: Q, init: U, mut f: F) -> BoxFuture<'a, U>
     where
         Q: AsQuery + 'a,
         T: FromRow + Send + 'static,
         F: FnMut(U, T) -> U + Send + 'a,
         U: Send + 'a,
     {
-        self.text_fold(query, init, f).boxed()
+        async move {
+            let mut result = Some(init);
+            let each = |row| {
+                result = result.take().map(|sum| f(sum, row));
+                More::Wanted
+            };
+            self.text(query, each).await?;
+            folded(result)
+        }
+        .boxed()
     }
 
     fn query_drop<'a, Q>(&'a mut self, query: Q) -> BoxFuture<'a, ()>
     where
         Q: AsQuery + 'a,
     {
-        self.text_fold(query, (), |(), _: Row| ()).boxed()
+        self.text(query, |row| keep_none(&mut (), row)).boxed()
     }
 
     fn exec_batch<'a: 'b, 'b, S, P, I>(&'a mut self, stmt: S, params_iter: I) -> BoxFuture<'b, ()>
@@ -316,7 +364,13 @@ impl Queryable for PodConn {
         T: FromRow + Send + 'static,
     {
         let params = params.into();
-        async move { self.generic_fold(stmt, params, Vec::new(), push).await }.boxed()
+        async move {
+            let mut rows = Vec::new();
+            self.generic(stmt, params, |row| push(&mut rows, row))
+                .await?;
+            Ok(rows)
+        }
+        .boxed()
     }
 
     fn exec_first<'a: 'b, 'b, T, S, P>(&'a mut self, stmt: S, params: P) -> BoxFuture<'b, Option<T>>
@@ -327,8 +381,10 @@ impl Queryable for PodConn {
     {
         let params = params.into();
         async move {
-            let row = self.generic_fold(stmt, params, None, keep_first).await?;
-            Ok(row.map(convert).transpose()?)
+            let mut first = None;
+            self.generic(stmt, params, |row| keep_first(&mut first, row))
+                .await?;
+            Ok(first.map(convert).transpose()?)
         }
         .boxed()
     }
@@ -348,9 +404,10 @@ impl Queryable for PodConn {
     {
         let params = params.into();
         async move {
-            let push_mapped = move |rows, row| push(rows, f(row));
-            self.generic_fold(stmt, params, Vec::new(), push_mapped)
-                .await
+            let mut rows = Vec::new();
+            self.generic(stmt, params, |row| push(&mut rows, f(row)))
+                .await?;
+            Ok(rows)
         }
         .boxed()
     }
@@ -360,7 +417,7 @@ impl Queryable for PodConn {
         stmt: S,
         params: P,
         init: U,
-        f: F,
+        mut f: F,
     ) -> BoxFuture<'b, U>
     where
         S: StatementLike + 'b,
@@ -370,7 +427,16 @@ impl Queryable for PodConn {
         U: Send + 'a,
     {
         let params = params.into();
-        async move { self.generic_fold(stmt, params, init, f).await }.boxed()
+        async move {
+            let mut result = Some(init);
+            let each = |row| {
+                result = result.take().map(|sum| f(sum, row));
+                More::Wanted
+            };
+            self.generic(stmt, params, each).await?;
+            folded(result)
+        }
+        .boxed()
     }
 
     fn exec_drop<'a: 'b, 'b, S, P>(&'a mut self, stmt: S, params: P) -> BoxFuture<'b, ()>
@@ -379,7 +445,11 @@ impl Queryable for PodConn {
         P: Into<Params> + Send + 'b,
     {
         let params = params.into();
-        async move { self.generic_fold(stmt, params, (), |(), _: Row| ()).await }.boxed()
+        async move {
+            self.generic(stmt, params, |row| keep_none(&mut (), row))
+                .await
+        }
+        .boxed()
     }
 
     fn query_stream<'a, T, Q>(

@@ -129,6 +129,17 @@ impl Session {
         }
     }
 
+    /// Whether anything may be sent at once.
+    pub(super) fn is_ready(&self) -> bool {
+        let unsettled = self.streaming || (self.in_tx && (self.rolled_back || self.doubtful));
+        !unsettled && self.is_usable()
+    }
+
+    fn is_usable(&self) -> bool {
+        let pool = &self.lease.pool;
+        !self.cut_off && !self.lost && !pool.is_aborted() && !pool.is_banned(self.lease.era)
+    }
+
     /// Whether anything may be sent at all.
     pub(super) fn usable(&self) -> Result<(), Error> {
         if self.cut_off || self.lost {
@@ -251,29 +262,37 @@ impl Session {
         deadline: Deadline,
         operation: impl Future<Output = mysql_async::Result<T>>,
     ) -> mysql_async::Result<T> {
-        let started = deadline.begun;
         self.used = true;
-        // Dropped with the future: then the connection is not used again.
-        let mut timer = std::mem::take(&mut self.lease.timer);
         let armed = self.arm();
         let result = match deadline.at {
-            Some(deadline) => timer.until(deadline, operation).await,
+            Some(at) => armed.session.lease.timer.until(at, operation).await,
             None => Some(operation.await),
         };
         armed.ended();
-        self.lease.timer = timer;
-        let pod = || self.lease.pool.pod().clone();
-        let error = match result {
+        match result {
             Some(Ok(value)) => {
                 self.cut_off = false;
-                self.lease.alive = started;
-                return Ok(value);
+                self.lease.alive = deadline.begun;
+                Ok(value)
             }
-            Some(Err(error)) => error,
+            failed => Err(self.failed(deadline.begun, failed.and_then(Result::err))),
+        }
+    }
+
+    /// Takes in how an operation failed; `None`: its time was over.
+    #[cold]
+    fn failed(
+        &mut self,
+        started: Instant,
+        error: Option<mysql_async::Error>,
+    ) -> mysql_async::Error {
+        let pod = || self.lease.pool.pod().clone();
+        let error = match error {
+            Some(error) => error,
             None => {
                 let (pod, after) = (pod(), started.elapsed());
                 self.give_up(Why::TimedOut);
-                return Err(Error::Timeout { pod, after }.into());
+                return Error::Timeout { pod, after }.into();
             }
         };
         match fault(&error) {
@@ -281,7 +300,7 @@ impl Session {
                 self.lease.broke(&error);
                 let (pod, source) = (pod(), error);
                 self.lost = true;
-                Err(Error::ConnectionLost { pod, source }.into())
+                Error::ConnectionLost { pod, source }.into()
             }
             Fault::Refused => {
                 self.cut_off = false;
@@ -290,13 +309,13 @@ impl Session {
                 // Of the rows before the one that was refused, and the error itself.
                 self.left_diagnostics();
                 self.heed(&error);
-                Err(error)
+                error
             }
             Fault::Usage => {
                 self.cut_off = false;
                 self.streaming = true;
                 self.left_diagnostics();
-                Err(error)
+                error
             }
         }
     }
@@ -333,7 +352,7 @@ impl Session {
     /// `None`: the connection must not be used again.
     pub(super) fn verdict(&self, raw: &Raw) -> Option<Cleaning> {
         let conn = raw.peek()?;
-        if self.usable().is_err() || conn.is_disconnected() {
+        if !self.is_usable() || conn.is_disconnected() {
             return None;
         }
         Some(self.cleaning(conn))

@@ -136,7 +136,7 @@ impl Statements {
     }
 }
 
-fn is_exhausted(error: &mysql_async::Error) -> bool {
+pub(super) fn is_exhausted(error: &mysql_async::Error) -> bool {
     matches!(error, mysql_async::Error::Server(error) if error.code == TOO_MANY_STATEMENTS)
 }
 
@@ -225,20 +225,11 @@ impl Pool {
         Ok(statement)
     }
 
-    /// For code whose text is not known, which cannot be run again here: the next try finds room.
-    pub(super) async fn heed_exhaustion(
+    pub(super) async fn make_room(
         &self,
         conn: &mut Conn,
         kept: &mut Statements,
-        error: &mysql_async::Error,
     ) -> mysql_async::Result<()> {
-        match is_exhausted(error) {
-            true => self.make_room(conn, kept).await,
-            false => Ok(()),
-        }
-    }
-
-    async fn make_room(&self, conn: &mut Conn, kept: &mut Statements) -> mysql_async::Result<()> {
         self.budget.halve();
         let most = self.budget.each().min(kept.kept.len().saturating_sub(1));
         tracing::warn!(

@@ -8,7 +8,7 @@ use super::Route;
 use crate::cluster::Outcome;
 use crate::cluster::work::Work;
 use crate::error::Error;
-use crate::mysql::{Target, convert, is_read_only, keep_first, push};
+use crate::mysql::{More, Target, convert, is_read_only, keep_first, keep_none, push};
 use mysql_async::prelude::{AsQuery, FromRow};
 use mysql_async::{Params, Row};
 use std::future::Future;
@@ -179,7 +179,7 @@ impl Route {
         self.outcome(work)
     }
 
-    async fn all<T: FromRow>(self, work: Work) -> Result<Vec<T>, Error> {
+    async fn all<T: FromRow + Send>(self, work: Work) -> Result<Vec<T>, Error> {
         let (rows, _) = self.execute(work, push).await?;
         Ok(rows)
     }
@@ -192,7 +192,7 @@ impl Route {
     /// Each row goes through `f` once, even if the statement is run twice.
     async fn map<T, U, F>(self, work: Work, f: F) -> Result<Vec<U>, Error>
     where
-        T: FromRow,
+        T: FromRow + Send,
         F: FnMut(T) -> U,
     {
         let rows = self.all(work).await?;
@@ -204,16 +204,16 @@ impl Route {
     }
 
     async fn outcome(self, work: Work) -> Result<Outcome, Error> {
-        let (_, outcome) = self.execute(work, |(), _: Row| ()).await?;
+        let ((), outcome) = self.execute(work, keep_none).await?;
         Ok(outcome)
     }
 
-    /// Checkout, run, return; once more on another connection if that is safe. Folds the rows of
+    /// Checkout, run, return; once more on another connection if that is safe. Gathers the rows of
     /// the first result set of the run that counts.
-    async fn execute<T: FromRow, U: Default>(
+    async fn execute<T: FromRow, U: Default + Send>(
         self,
         work: Work,
-        f: fn(U, T) -> U,
+        gather: fn(&mut U, T) -> More,
     ) -> Result<(U, Outcome), Error> {
         let overall = self.overall();
         let mut repeated = false;
@@ -221,8 +221,10 @@ impl Route {
         loop {
             let checkout = self.checkout_by(self.until(overall), overall, broken.take());
             let mut conn = checkout.await?;
-            let error = match work.run(&mut conn, U::default(), f).await {
-                Ok(rows) => {
+            let mut rows = U::default();
+            let done = work.run(&mut conn, |row| gather(&mut rows, row)).await;
+            let error = match done {
+                Ok(()) => {
                     let outcome = Outcome {
                         affected_rows: conn.affected_rows(),
                         last_insert_id: conn.last_insert_id(),
