@@ -17,7 +17,7 @@
 //! | ping, or the questions to an idle connection before it is used | 1 s | a round trip takes less than 100 ms where anybody would want to run this |
 //! | reading what is left of a result | 1 s, within the deadline of the operation that finds it | reading on for longer costs more than another connection |
 //! | cleaning a connection that came back: reset, ROLLBACK | 2 s | nobody waits for it but its slot |
-//! | side connection that stops a statement | 1 s to connect, 1 s for `KILL QUERY` | it is also the probe of a suspect pod, and the slot stays taken meanwhile |
+//! | side connection that stops a statement | 1 s to connect (twice the last login, if that took longer than 500 ms; the connect timeout at most), 1 s for `KILL QUERY` | it is also the probe of a suspect pod, and the slot stays taken meanwhile |
 //! | a connection that is made or checked to be kept warm | as any other | nobody waits for it |
 //! | a probe of an ejected pod | the checkout's timeout | in a task of its own |
 //! | close of a connection | none | nothing is waited for: a farewell is sent if the socket takes it at once |

@@ -89,6 +89,8 @@ struct Made {
     opts: Vec<(u64, Opts)>,
     /// When the server was last without TLS.
     plain: Option<Instant>,
+    /// How long the last login took that succeeded.
+    login_took: Duration,
 }
 
 impl fmt::Debug for Dialler {
@@ -149,6 +151,7 @@ impl Dialler {
     ///
     /// Dropping the future closes the socket.
     pub(crate) async fn connect(&self, kind: SessionKind) -> Result<(Raw, Facts), ConnectError> {
+        let begun = Instant::now();
         let attempt = self.log_in(kind);
         let (conn, (hostname, facts)) = tokio::time::timeout(self.timeout, attempt)
             .await
@@ -159,7 +162,15 @@ impl Dialler {
                 })
             })?;
         self.check_hostname(&hostname)?;
+        self.made().login_took = begun.elapsed();
         Ok((conn, facts))
+    }
+
+    /// For how long a login should be waited for that tells whether the server is alive: at least
+    /// `least`, and longer where logins are slow.
+    pub(super) fn sign_of_life(&self, least: Duration) -> Duration {
+        let twice = self.made().login_took * 2;
+        twice.min(self.timeout).max(least)
     }
 
     /// Logs in with what is right now. A refused password is read again at once, and tried again

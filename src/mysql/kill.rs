@@ -18,7 +18,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// For connecting and asking who is there, and then for each statement. A suspect pod that takes
-/// longer is taken for dead.
+/// longer is taken for dead, unless its last login took more than half of this: then it has twice
+/// that time, up to the connect timeout.
 const SIDE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A statement that was given up.
@@ -128,9 +129,10 @@ async fn stop_all(mut server: Server) {
             }
         }
         let pool = &server.pool;
-        let visit = tokio::time::timeout(SIDE_TIMEOUT, pool.visit()).await;
+        let limit = pool.dialler.sign_of_life(SIDE_TIMEOUT);
+        let visit = tokio::time::timeout(limit, pool.visit()).await;
         let visit = visit.unwrap_or_else(|_| {
-            let dead = format!("no answer on a side connection within {SIDE_TIMEOUT:?}");
+            let dead = format!("no answer on a side connection within {limit:?}");
             Err(Failed::Dead(dead))
         });
         match visit {

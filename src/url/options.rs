@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::decode;
 use crate::config::{Choice, Config, ConfigError};
 
-type Apply = fn(&'static str, Config, &str) -> Result<Config, ConfigError>;
+pub(super) type Apply = fn(&'static str, Config, &str) -> Result<Config, ConfigError>;
 
-const OPTIONS: &[(&str, Apply)] = &[
+pub(super) const OPTIONS: &[(&str, Apply)] = &[
     ("statefulset", |_, config, value| {
         Ok(config.with_statefulset(value))
     }),

@@ -1,10 +1,11 @@
 //! The grammar, error by error, and the promise that no error shows a password.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::parse;
+use super::{options, parse};
 use crate::config::{Config, ConfigError, ReplicaPolicy, Reset, Verify};
 
 fn error(url: &str) -> ConfigError {
@@ -401,4 +402,16 @@ proptest! {
         prop_assert_eq!(config.password.map_or(String::new(), |s| s.expose().to_owned()), password);
         prop_assert_eq!(config.database.unwrap_or_default(), db);
     }
+}
+
+#[test]
+fn the_table_of_the_documentation_has_every_option_and_no_other() {
+    let rows = include_str!("../url.rs").lines();
+    let rows = rows.filter_map(|line| line.strip_prefix("//! | `")?.split_once(" | "));
+    let told: BTreeSet<&str> = rows
+        .flat_map(|(names, _)| names.split(", "))
+        .map(|name| name.trim_matches('`'))
+        .collect();
+    let known: BTreeSet<&str> = options::OPTIONS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(told, known);
 }

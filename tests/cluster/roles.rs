@@ -282,6 +282,30 @@ async fn a_transaction_on_a_primary_that_lost_its_office_runs_nothing_more() {
     assert_eq!(ids(&world.stage, 0).await, BTreeSet::from([1]));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_goes_back_on_the_same_server_stops_writes_until_it_is_accepted() {
+    let stage = stage(0).await;
+    let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
+    let world = World::with(stage, config).await;
+    // Written, and seen: a primary is asked again after three seconds.
+    world.insert(1).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(3_200)).await;
+    world.insert(2).await.unwrap();
+    let mut root = world.stage.lab.admin(0).await.unwrap();
+    let reset = match SERVER {
+        ServerKind::MySql => "RESET BINARY LOGS AND GTIDS",
+        _ => "RESET MASTER",
+    };
+    root.query_drop(reset).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(3_200)).await;
+    let error = world.insert(3).await.unwrap_err();
+    let lost = matches!(&error, Error::Connect(ConnectError::HistoryLost { .. }));
+    assert!(lost, "{error}");
+    world.cluster.accept_history();
+    world.insert(4).await.unwrap();
+    assert_eq!(ids(&world.stage, 0).await, BTreeSet::from([1, 2, 4]));
+}
+
 /// The servers of `stage` with these ordinals, in front of and behind 98 addresses that accept
 /// connections and never speak. Kept up by what is returned with it.
 async fn among_many_that_hang(

@@ -2,6 +2,7 @@
 
 use crate::load::{Load, TASKS};
 use crate::support::{PATIENCE, World, all_slots_are_back, connections, eventually, stage};
+use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error};
 use mysql_async::Conn;
@@ -359,4 +360,38 @@ async fn a_frozen_replica_costs_each_task_one_deadline_and_the_load_a_second() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_replica_is_noticed_by_callers_who_never_wait_for_our_deadlines() {
     freeze_under_load(stage(2).await, Some(LIMIT)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_login_is_slow_is_not_taken_for_dead_when_a_statement_times_out() {
+    let stage = stage(0).await;
+    let server = SocketAddr::new(stage.lab.address(0), stage.lab.port());
+    let here = (stage.lab.fresh_address().unwrap(), server.port()).into();
+    let proxy = FaultProxy::start(here, server).await.unwrap();
+    stage.publish_at(0, here.ip()).unwrap();
+    let config = stage
+        .config()
+        .with_max_connections(2)
+        .with_connect_timeout(Duration::from_secs(6))
+        .with_checkout_timeout(PATIENCE);
+    // A login is five messages at least: more than a second.
+    proxy.set_fault(Some(NetFault::Slow(LIMIT)));
+    let world = World::with(stage, config).await;
+    let mut root = world.stage.lab.admin(0).await.unwrap();
+    let old_enough = async || {
+        let uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'";
+        let uptime: Option<(String, u64)> = root.query_first(uptime).await.unwrap();
+        uptime.unwrap().1 >= 8
+    };
+    eventually("the server is older than that takes", old_enough).await;
+    let mut conn = world.cluster.primary().conn().await.unwrap();
+    conn.set_statement_timeout(Some(2 * LIMIT));
+    conn.query_drop(LONG).await.unwrap_err();
+    let started = Instant::now();
+    while running(&mut root).await > 0 {
+        assert!(started.elapsed() < Duration::from_secs(6), "it goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pod = world.cluster.status().pods.remove(0);
+    assert_eq!(pod.last_failure, None);
 }
