@@ -176,11 +176,11 @@ async fn a_primary_that_lost_its_data_takes_no_write_until_its_history_is_accept
     let stage = stage(1).await;
     let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
     let world = World::with(stage, config).await;
-    world.insert(1).await.unwrap();
+    world.must_insert(1).await;
     // What was written becomes part of the history we have seen with the next connection.
     world.stage.lab.restart(0).await.unwrap();
     notice_cut_connections(&world.cluster).await;
-    world.insert(2).await.unwrap();
+    world.must_insert(2).await;
 
     world.stage.lab.wipe(0).await.unwrap();
     notice_cut_connections(&world.cluster).await;
@@ -265,7 +265,7 @@ async fn a_transaction_on_a_primary_that_became_read_only_is_not_begun() {
         .config()
         .with_checkout_timeout(Duration::from_millis(700));
     let world = World::with(stage, config).await;
-    world.insert(1).await.unwrap();
+    world.must_insert(1).await;
     world.stage.lab.set_read_only(0, true).await.unwrap();
     let error = world.cluster.begin().await.unwrap_err();
     assert!(matches!(error, Error::NoPrimary { .. }), "{error}");

@@ -53,7 +53,7 @@ async fn a_history_of_several_origins_is_understood() {
     let stage = stage(1).await;
     let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
     let world = World::with(stage, config).await;
-    world.insert(1).await.unwrap();
+    world.must_insert(1).await;
     let mut admin = world.stage.lab.admin(0).await.unwrap();
     let origins: &[&str] = match SERVER {
         ServerKind::MySql => &[
@@ -73,7 +73,7 @@ async fn a_history_of_several_origins_is_understood() {
     world.stage.lab.restart(0).await.unwrap();
     // The first one after the restart may find a cut connection.
     let _ = world.insert(4).await;
-    world.insert(5).await.unwrap();
+    world.must_insert(5).await;
 
     // What was seen of it is missed when it is gone.
     world.stage.lab.wipe(0).await.unwrap();

@@ -112,17 +112,17 @@ async fn a_pool_takes_no_more_than_its_share_of_a_small_server() {
         let config = stage.config().with_max_share(share);
         let cluster = Cluster::builder(config).connect().await.unwrap();
         let mut held = vec![cluster.primary().conn().await.unwrap()];
-        let call = || cluster.primary().deadline(Duration::from_millis(700));
         while held.len() < most {
-            held.push(call().conn().await.unwrap());
+            held.push(cluster.primary().conn().await.unwrap());
         }
-        let error = call().conn().await.unwrap_err();
+        let beyond = cluster.primary().deadline(Duration::from_millis(700));
+        let error = beyond.conn().await.unwrap_err();
         assert!(matches!(error, Error::NoPrimary { .. }), "{share}: {error}");
         assert!(!error.to_string().contains("1040"), "{error}");
         assert_eq!(cluster.status().pods[0].connections_in_use, most);
         // One that comes back serves the next.
         held.pop();
-        held.push(call().conn().await.unwrap());
+        held.push(cluster.primary().conn().await.unwrap());
         drop(held);
         cluster.shutdown(PATIENCE).await.unwrap();
     }

@@ -104,6 +104,7 @@ async fn succeed(stage: &Stage, config: Config, seen: &Paper) -> Cluster {
 
 async fn fail(stage: &Stage, config: Config, seen: &Paper) {
     let quick = Duration::from_millis(200);
+    let patient = config.clone();
     let config = config
         .with_connect_timeout(Duration::from_millis(60))
         .with_checkout_timeout(quick)
@@ -165,7 +166,7 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
     stage.dns.set_fault(None);
 
     // Statements: refused, lost, late, cut off; and a server that goes away.
-    let cluster = builder(config).connect().await.unwrap();
+    let cluster = builder(patient).connect().await.unwrap();
     let primary = || cluster.primary();
     seen.show_error(&primary().query_drop("NONSENSE").await.unwrap_err());
     let late = primary().deadline(Duration::from_millis(100));
@@ -181,7 +182,8 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
     seen.show_error(&held.query_drop("DO 1").await.unwrap_err().into());
     seen.show(&held);
     seen.show_error(&tx.commit().await.unwrap_err());
-    seen.show_error(&primary().query_drop("DO 1").await.unwrap_err());
+    let gone = primary().deadline(quick);
+    seen.show_error(&gone.query_drop("DO 1").await.unwrap_err());
     seen.show(&cluster.status());
     let timeout = cluster.shutdown(Duration::ZERO).await;
     seen.show_error(&timeout.unwrap_err());

@@ -49,11 +49,12 @@ impl World {
         Self::with(stage, config).await
     }
 
-    /// With options of the test's own.
+    /// With options of the test's own. However short its timeouts are, the table is made.
     pub(crate) async fn with(stage: Stage, config: Config) -> Self {
         let cluster = Cluster::builder(config).connect().await.unwrap();
         let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
-        let created = cluster.primary().query_drop(create).await;
+        let created = cluster.primary().deadline(PATIENCE).query_drop(create);
+        let created = created.await;
         created.unwrap_or_else(|error| panic!("{error}: {:#?}", cluster.status()));
         stage.lab.wait_for_replication(PATIENCE).await.unwrap();
         Self { stage, cluster }
@@ -62,6 +63,12 @@ impl World {
     /// Inserts a row that also says which server took it.
     pub(crate) async fn insert(&self, id: u64) -> Result<(), Error> {
         insert(&self.cluster, id).await
+    }
+
+    /// Inserts a row that has to be there, however short the configured timeouts are.
+    pub(crate) async fn must_insert(&self, id: u64) {
+        let route = self.cluster.primary().deadline(PATIENCE);
+        route.exec_drop(INSERT, (id,)).await.unwrap();
     }
 
     /// How many rows each server took, as the primary tells it.
@@ -96,14 +103,10 @@ pub(crate) async fn all_slots_are_back(cluster: &Cluster, max_connections: usize
     assert_eq!(primary.in_flight, max_connections);
 }
 
+const INSERT: &str = "INSERT INTO entries (id, pod) VALUES (?, @@server_id)";
+
 pub(crate) async fn insert(cluster: &Cluster, id: u64) -> Result<(), Error> {
-    cluster
-        .primary()
-        .exec_drop(
-            "INSERT INTO entries (id, pod) VALUES (?, @@server_id)",
-            (id,),
-        )
-        .await
+    cluster.primary().exec_drop(INSERT, (id,)).await
 }
 
 /// Another address at which the server with `ordinal` can be reached.

@@ -203,7 +203,8 @@ async fn a_frozen_replica_costs_a_read_one_deadline_and_takes_part_again_when_th
             .deadline(Duration::from_millis(300));
         route.query_first::<u32>("SELECT @@server_id")
     };
-    assert_eq!(read().await.unwrap(), Some(2));
+    let warm = world.cluster.replicas().query_first("SELECT @@server_id");
+    assert_eq!(warm.await.unwrap(), Some(2_u32));
     world.stage.lab.freeze(1).await.unwrap();
     let error = read().await.unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");

@@ -29,7 +29,9 @@ impl World {
     /// With options of the test's own.
     pub(crate) async fn with(stage: Stage<EmbeddedPods>, config: Config) -> Self {
         let cluster = Cluster::builder(config).connect().await.unwrap();
-        cluster.primary().query_drop(CREATE).await.unwrap();
+        // However short the test's timeouts are.
+        let create = cluster.primary().deadline(PATIENCE).query_drop(CREATE);
+        create.await.unwrap();
         stage.lab.wait_for_replication(PATIENCE).await.unwrap();
         Self { stage, cluster }
     }

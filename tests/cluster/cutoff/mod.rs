@@ -220,7 +220,8 @@ async fn rows_left_unread_are_read_within_the_deadline_or_the_connection_is_give
     let started = tokio::time::Instant::now();
     assert!(refuses_or_answers_right(&mut conn).await);
     let took = started.elapsed();
-    assert!(took < 3 * limit, "{took:?}");
+    // Without a deadline of the statement's, what is left is read for a second.
+    assert!(took < Duration::from_secs(1), "{took:?}");
     drop(conn);
     next_checkout_is_right(&world.cluster).await;
 }
