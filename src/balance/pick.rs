@@ -19,7 +19,8 @@ use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 use tokio::time::Instant;
 
-/// Sets up to this size are scanned: there, a scan costs as much as two draws and picks better.
+/// Sets up to this size are scanned: a scan of them costs twice as much as two draws at most, and
+/// picks better.
 pub(crate) const SCANNED: usize = 8;
 
 /// Draws for two endpoints before all are looked at.
