@@ -133,11 +133,11 @@ where
                     return Poll::Ready(Err(BalanceError::Closed));
                 }
                 this.shared.start_probers(this.request);
-                let begun = this.shared.choose_and(this.request, &[], |endpoint, rank| {
+                let begun = this.shared.choose_first(this.request, |endpoint, rank| {
                     let held = || Held::new(&endpoint.vitals, rank);
                     (!rank.is_full()).then(|| (endpoint.service.clone(), held()))
                 });
-                if let Ok(Some((service, held))) = begun {
+                if let Some(Some((service, held))) = begun {
                     *this.held = Some(held);
                     this.asking.set(Asking::Readying { service });
                     continue;

@@ -83,7 +83,6 @@ fn candidate<S, R: Eligible<S>>(endpoint: &Endpoint<S>, request: &R, past: Past)
     }
 }
 
-#[inline]
 fn past(tried: &[Tried], vitals: &Arc<Vitals>) -> Past {
     let entry = tried.iter().find(|t| Arc::ptr_eq(&t.vitals, vitals));
     match entry.map(|entry| entry.not_before) {
@@ -94,35 +93,33 @@ fn past(tried: &[Tried], vitals: &Arc<Vitals>) -> Past {
 }
 
 impl<S> Shared<S> {
-    pub(super) fn choose<R: Eligible<S>>(&self, request: &R, tried: &[Tried]) -> Choice<S> {
-        let chosen = self.choose_and(request, tried, |endpoint, rank| {
-            (Arc::clone(endpoint), rank)
-        });
-        match chosen {
-            Ok((endpoint, rank)) => Choice::Use(endpoint, rank),
-            Err(until) => Choice::Wait(until),
+    /// The first choice of a call, which has tried nobody yet. The endpoint is only lent, for its
+    /// counts cost. `None`: nobody can be used now.
+    #[inline]
+    pub(super) fn choose_first<R: Eligible<S>, T>(
+        &self,
+        request: &R,
+        used: impl FnOnce(&Arc<Endpoint<S>>, Rank) -> T,
+    ) -> Option<T> {
+        let snapshot = self.snapshot.load();
+        let endpoints = &snapshot.endpoints;
+        let look = |endpoint: &Arc<Endpoint<S>>| candidate(endpoint, request, Past::Untried);
+        match pick(endpoints, look, draw()) {
+            Pick::Use(index, rank) => Some(used(&endpoints[index], rank)),
+            Pick::Wait(_) => None,
         }
     }
 
-    /// As [`Shared::choose`], but the endpoint is only lent, for its counts cost.
-    #[inline]
-    pub(super) fn choose_and<R: Eligible<S>, T>(
-        &self,
-        request: &R,
-        tried: &[Tried],
-        used: impl FnOnce(&Arc<Endpoint<S>>, Rank) -> T,
-    ) -> Result<T, Option<Instant>> {
-        // First: it is done by the time the snapshot is there.
-        let random = draw();
+    /// An endpoint for a call that was not served by those it has `tried`.
+    pub(super) fn choose<R: Eligible<S>>(&self, request: &R, tried: &[Tried]) -> Choice<S> {
         let snapshot = self.snapshot.load();
-        let endpoints = &snapshot.endpoints[..];
-        let look = |index: usize| {
-            let endpoint = &*endpoints[index];
+        let endpoints = &snapshot.endpoints;
+        let look = |endpoint: &Arc<Endpoint<S>>| {
             candidate(endpoint, request, past(tried, &endpoint.vitals))
         };
-        match pick(endpoints.len(), look, random) {
-            Pick::Use(index, rank) => Ok(used(&endpoints[index], rank)),
-            Pick::Wait(until) => Err(until),
+        match pick(endpoints, look, draw()) {
+            Pick::Use(index, rank) => Choice::Use(Arc::clone(&endpoints[index]), rank),
+            Pick::Wait(until) => Choice::Wait(until),
         }
     }
 
@@ -135,8 +132,7 @@ impl<S> Shared<S> {
     ) -> Choice<S> {
         let snapshot = self.snapshot.load();
         let endpoints = &snapshot.endpoints;
-        let look = |index: usize| {
-            let endpoint = &*endpoints[index];
+        let look = |endpoint: &Arc<Endpoint<S>>| {
             let vitals = &endpoint.vitals;
             let mut candidate = candidate(endpoint, request, past(tried, vitals));
             let better = candidate.rank().is_some_and(|rank| held.is_beaten_by(rank));
@@ -145,7 +141,7 @@ impl<S> Shared<S> {
             }
             candidate
         };
-        match scan(endpoints.len(), look, draw()) {
+        match scan(endpoints, look, draw()) {
             Pick::Use(index, rank) => Choice::Use(Arc::clone(&endpoints[index]), rank),
             Pick::Wait(_) => Choice::Wait(None),
         }

@@ -19,7 +19,8 @@ use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 use tokio::time::Instant;
 
-/// Sets up to this size are scanned: there, a scan costs as much as two draws and picks better.
+/// Sets up to this size are scanned: a scan of them costs twice as much as two draws at most, and
+/// picks better.
 pub(crate) const SCANNED: usize = 8;
 
 /// Draws for two endpoints before all are looked at.
@@ -141,20 +142,20 @@ impl Candidate {
     }
 }
 
-/// Picks among `count` candidates; `random` is a fresh uniform number.
+/// Picks one of `all`; `random` is a fresh uniform number.
 ///
 /// Nearly always somebody of the best rank is there, and then only loads have to be compared. Only
 /// where nobody is, ranks and pauses are.
 #[inline]
-pub(crate) fn pick(count: usize, look: impl Fn(usize) -> Candidate, random: u64) -> Pick {
-    let found = if count <= SCANNED {
-        lightest(count, &look, random)
+pub(crate) fn pick<T>(all: &[T], look: impl Fn(&T) -> Candidate, random: u64) -> Pick {
+    let found = if all.len() <= SCANNED {
+        lightest(all, &look, random)
     } else {
-        two_choices(count, &look, random)
+        two_choices(all, &look, random)
     };
     match found {
         Some(index) => Pick::Use(index, Rank::BEST),
-        None => scan(count, look, random),
+        None => scan(all, look, random),
     }
 }
 
@@ -164,12 +165,12 @@ pub(crate) fn pick(count: usize, look: impl Fn(usize) -> Candidate, random: u64)
 /// probability 1/k (reservoir sampling). Who is lighter, and who wins a tie, no branch predictor
 /// can know: nothing here branches on it.
 #[inline]
-fn lightest(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64) -> Option<usize> {
-    let (mut chosen, mut ties) = (None, 0);
+fn lightest<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64) -> Option<usize> {
+    let (mut chosen, mut ties) = (0, 0);
     // Without weight: whoever comes first is lighter.
     let (mut load, mut weight) = (0, 0);
-    for index in 0..count {
-        let candidate = look(index);
+    for (index, it) in all.iter().enumerate() {
+        let candidate = look(it);
         if candidate.rank() != Some(Rank::BEST) {
             continue;
         }
@@ -186,19 +187,17 @@ fn lightest(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64) ->
         let drawn = u128::from(random) * u128::from(ties);
         random = drawn as u64;
         let takes = (order != Ordering::Greater) & (drawn >> 64 == 0);
-        chosen = select_unpredictable(takes, Some(index), chosen);
+        chosen = select_unpredictable(takes, index, chosen);
         load = select_unpredictable(order == Ordering::Less, candidate.load, load);
         weight = select_unpredictable(order == Ordering::Less, candidate.weight, weight);
     }
-    chosen
+    (ties > 0).then_some(chosen)
 }
 
 /// The lighter of two random candidates of the best rank; `None`: not found.
 #[inline]
-fn two_choices(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64) -> Option<usize> {
-    let count = u64::try_from(count)
-        .ok()
-        .filter(|n| *n <= u32::MAX.into())?;
+fn two_choices<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64) -> Option<usize> {
+    let count = u64::from(u32::try_from(all.len()).ok()?);
     let mut first: Option<(usize, Candidate)> = None;
     for _ in 0..DRAWS {
         random = scramble(random);
@@ -206,7 +205,7 @@ fn two_choices(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64)
         if first.is_some_and(|(taken, _)| taken == index) {
             continue;
         }
-        let candidate = look(index);
+        let candidate = look(all.get(index)?);
         if candidate.rank() != Some(Rank::BEST) {
             continue;
         }
@@ -226,13 +225,13 @@ fn two_choices(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64)
 /// One pass without allocation. Of k endpoints that tie, the j-th replaces the choice with
 /// probability 1/j, so each is chosen with probability 1/k (reservoir sampling).
 #[inline(never)]
-pub(crate) fn scan(count: usize, look: impl Fn(usize) -> Candidate, mut random: u64) -> Pick {
+pub(crate) fn scan<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64) -> Pick {
     let mut best: Option<(Rank, Candidate)> = None;
     let mut chosen = 0;
     let mut ties: u64 = 0;
     let mut pause: Option<Instant> = None;
-    for index in 0..count {
-        let candidate = look(index);
+    for (index, it) in all.iter().enumerate() {
+        let candidate = look(it);
         let Some(rank) = candidate.rank() else {
             if let (Past::PausedUntil(until), true) =
                 (candidate.past, candidate.eligibility != Eligibility::No)

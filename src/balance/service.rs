@@ -200,10 +200,9 @@ impl<S> Balance<S> {
     where
         S: Clone,
     {
-        let chosen = self.shared.choose_and(request, &[], |endpoint, _| {
+        self.shared.choose_first(request, |endpoint, _| {
             (endpoint.service.clone(), Guard::new(&endpoint.vitals))
-        });
-        chosen.ok()
+        })
     }
 }
 

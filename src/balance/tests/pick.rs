@@ -19,7 +19,7 @@ fn ready(load: usize) -> Candidate {
 }
 
 fn pick_of(candidates: &[Candidate], random: u64) -> Pick {
-    pick(candidates.len(), |index| candidates[index], random)
+    pick(candidates, |candidate| *candidate, random)
 }
 
 fn used(candidates: &[Candidate], random: u64) -> Option<usize> {
