@@ -12,7 +12,9 @@ use tokio::time::Instant;
 pub enum Eligibility {
     /// It may, and has room.
     Yes,
-    /// It may, but somebody would have to wait there: picked after every endpoint with room.
+    /// It may, but somebody would have to wait there: picked after every endpoint with room. This,
+    /// and not `No`, is the answer for an endpoint without room: only in an endpoint's own line do
+    /// calls keep their order whatever newcomers do.
     Full,
     /// It may, but only when no endpoint that answers `Yes` or `Full` is to be had.
     Reserve,

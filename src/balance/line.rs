@@ -10,6 +10,10 @@
 //! * *room*: one place came free at one endpoint. The first call that could use it is woken, and
 //!   nobody else; a call that could not does not stand in the way of those behind it. While that
 //!   one is on its way it is not told of another place: the next one is.
+//!
+//! Room is not kept for the call that was told of it: a call that comes meanwhile may take it. It
+//! cannot do so for ever. The call that finds the room gone lines up at the endpoint itself, where
+//! newcomers are behind it, or has a place in another endpoint's line, which it kept all the time.
 
 use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::collections::BTreeMap;

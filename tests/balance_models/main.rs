@@ -210,6 +210,32 @@ fn room_that_an_endpoints_own_line_does_not_need_reaches_a_call_outside_it() {
 }
 
 #[test]
+fn a_call_that_gives_up_in_an_endpoints_own_line_leaves_the_room_to_a_call_outside_it() {
+    explore(|| {
+        let bell = Arc::new(Bell::new());
+        let (vitals, room) = (endpoint(&bell, "a"), Room::new(0));
+        let held = Guard::new(&vitals);
+        let lined = (InLine::new(&vitals), Guard::new(&vitals));
+        let outside = Waiter::join(&vitals, &room);
+        let outside = thread::spawn(move || {
+            let (room, guard) = block_on(outside.served());
+            give_back(&room, guard);
+        });
+        // As `Held` is dropped: the line is left first.
+        let cancelled = thread::spawn(move || {
+            let (line, guard) = lined;
+            drop(line);
+            drop(guard);
+        });
+        give_back(&room, held);
+        outside.join().unwrap();
+        cancelled.join().unwrap();
+        assert_eq!(vitals.counts.in_flight(), 0);
+        assert!(!vitals.counts.is_wanted());
+    });
+}
+
+#[test]
 fn snapshot_a_set_published_while_a_call_looks_is_seen() {
     explore(|| {
         let bell = Arc::new(Bell::new());

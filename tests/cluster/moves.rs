@@ -19,10 +19,9 @@ fn has_moved(cluster: &Cluster, address: IpAddr, places: usize) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_waits_for_a_connection_while_the_primary_moves_gets_one_to_the_new_place() {
     let stage = stage(0).await;
-    // Longer than DNS takes to be asked again.
-    let config = stage
-        .config()
-        .with_checkout_timeout(Duration::from_secs(20));
+    // With the defaults DNS is asked again after up to 5 s: as long as a checkout may take.
+    let (min, max) = (Duration::from_millis(20), Duration::from_millis(50));
+    let config = stage.config().with_refresh(min, max);
     let world = World::with(stage, config.with_max_connections(1)).await;
     let held = world.cluster.primary().conn().await.unwrap();
     let waiting = tokio::spawn(world.cluster.primary().conn());
