@@ -28,7 +28,8 @@
 //! * **Waiting**: calls wait in the order in which they came, [so many](BalanceConfig::max_waiters) at
 //!   most. A checkout that ends wakes the first call that could use its endpoint; a call that could
 //!   not does not stand in the way of those behind it. A call that waits at a full endpoint keeps its
-//!   place in that endpoint's own line, and leaves it only for an endpoint that has room.
+//!   place in that endpoint's own line, and leaves it only for an endpoint that has room, or when
+//!   that endpoint may not serve it any more.
 //! * **Health**: three failures in a row eject, a [`Suspicion`] that is confirmed at once. An ejected
 //!   endpoint is probed by a task of the balancer's, one probe at a time, with the request of a call
 //!   that could use it; callers never wait for a probe while another endpoint can serve. With all

@@ -3,6 +3,7 @@
 mod calls;
 mod hard;
 mod health;
+mod newcomers;
 mod pick;
 mod roles;
 mod towers;
