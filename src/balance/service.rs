@@ -220,7 +220,7 @@ impl<S> Balance<S> {
         if shared.closed.load(Ordering::Acquire) || shared.bell.needs_prober() {
             return None;
         }
-        let served = shared.choose_and(request, &[], |endpoint, rank| {
+        let served = shared.choose_first(request, |endpoint, rank| {
             if rank.is_full() {
                 return None;
             }
@@ -229,7 +229,7 @@ impl<S> Balance<S> {
             guard.served();
             Some(Balanced { response, guard })
         });
-        served.ok().flatten()
+        served.flatten()
     }
 
     /// As [`Service::call`], which takes the handle mutably although it changes nothing.

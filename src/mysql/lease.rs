@@ -4,8 +4,9 @@
 //! whose last user's state may still be visible, and must never wait without a deadline.
 
 use super::connect::{Origin, Raw, SessionKind, last_row};
+use super::idle::Idle;
 use super::kill::GivenUp;
-use super::pool::{Idle, Pool};
+use super::pool::Pool;
 use super::statements::Statements;
 use super::timer::Timer;
 use crate::balance::Guard;

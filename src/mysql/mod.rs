@@ -7,7 +7,9 @@
 mod checkout;
 mod connect;
 mod credentials;
+mod dial;
 mod fault;
+mod idle;
 mod kill;
 mod known;
 mod lease;
@@ -23,6 +25,7 @@ mod raw;
 mod refusal;
 mod request;
 mod room;
+mod rows;
 mod session;
 mod statements;
 #[cfg(test)]
@@ -40,8 +43,8 @@ pub(crate) use monitor::{Monitor, Report};
 pub(crate) use podconn::in_runtime;
 pub(crate) use pool::{Hooks, PodPool, Pool};
 pub(crate) use position::History;
-pub(crate) use queryable::{More, convert, keep_first, keep_none, push};
 pub(crate) use request::{PodRequest, Target};
+pub(crate) use rows::{More, convert, keep_first, keep_none, push};
 pub(crate) use session::Limit;
 pub(crate) use trace::leaves_trace;
 pub(crate) use tx::Access;

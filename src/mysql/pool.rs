@@ -17,16 +17,15 @@
 //!   has proven to be the pod now.
 
 use super::checkout::Checkout;
-use super::connect::{Dialler, Origin, Raw, SessionKind};
+use super::connect::Dialler;
+use super::idle::Idle;
 use super::kill::Side;
 use super::known::{Knowledge, KnownGuard};
-use super::lease::Lease;
 use super::podconn::PodConn;
 use super::position::History;
 use super::request::PodRequest;
-use super::room::{Room, is_past};
-use super::statements::{Budget, Statements};
-use super::timer::Timer;
+use super::room::Room;
+use super::statements::Budget;
 use crate::balance::Pace;
 use crate::config::{Config, PrimaryBy, ReplicaPolicy, Reset};
 use crate::error::{ConnectError, PodId};
@@ -34,7 +33,7 @@ use crate::name::Ordinal;
 use crate::observe;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -44,20 +43,6 @@ use tower::Service;
 
 /// Connections being made at once to one pod: a pod that is back must not be stormed.
 const CONCURRENT_CONNECTS: usize = 2;
-
-/// A connection that nobody uses.
-pub(super) struct Idle {
-    pub(super) raw: Raw,
-    pub(super) since: Instant,
-    pub(super) generation: u64,
-    pub(super) era: u64,
-    pub(super) kind: SessionKind,
-    pub(super) origin: Arc<Origin>,
-    pub(super) alive: Instant,
-    pub(super) expires: Option<Instant>,
-    pub(super) statements: Statements,
-    pub(super) timer: Timer,
-}
 
 /// See the module documentation.
 pub(crate) struct Pool {
@@ -75,9 +60,9 @@ pub(crate) struct Pool {
     pub(super) fallback_slots: Arc<Semaphore>,
     pub(super) connecting: Arc<Semaphore>,
     /// The most recently used one last.
-    idle: Mutex<Vec<Idle>>,
+    pub(super) idle: Mutex<Vec<Idle>>,
     /// As many as `idle`, for the picker, which must not lock.
-    idle_count: AtomicUsize,
+    pub(super) idle_count: AtomicUsize,
     pub(super) knowledge: Knowledge,
     pub(super) generation: AtomicU64,
     pub(super) era: AtomicU64,
@@ -370,92 +355,6 @@ impl Pool {
 
     pub(super) fn known(&self) -> KnownGuard<'_> {
         self.knowledge.lock()
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn drop_idle(&self, which: impl Fn(&Idle) -> bool) {
-        let dropped: Vec<Idle> = {
-            let mut idle = self.idle();
-            let dropped = idle.extract_if(.., |idle| which(idle)).collect();
-            self.idle_count.store(idle.len(), Ordering::Relaxed);
-            dropped
-        };
-        // Closing writes to sockets: not under the lock.
-        drop(dropped);
-    }
-
-    pub(super) fn count_idle(&self, which: impl Fn(&Idle) -> bool) -> usize {
-        self.idle().iter().filter(|idle| which(idle)).count()
-    }
-
-    /// The most recently used of those.
-    pub(super) fn take_idle(&self, which: impl Fn(&Idle) -> bool) -> Option<Idle> {
-        let mut idle = self.idle();
-        let index = idle.iter().rposition(which)?;
-        let found = idle.remove(index);
-        self.idle_count.store(idle.len(), Ordering::Relaxed);
-        Some(found)
-    }
-
-    /// The most recently used idle connection with a session of this kind, if it is `good`.
-    pub(super) fn take_latest(
-        &self,
-        kind: SessionKind,
-        good: impl FnOnce(&Idle) -> bool,
-    ) -> Option<Idle> {
-        let mut idle = self.idle();
-        let index = idle.iter().rposition(|idle| idle.kind == kind)?;
-        if !idle.get(index).is_some_and(good) {
-            return None;
-        }
-        let found = idle.remove(index);
-        self.idle_count.store(idle.len(), Ordering::Relaxed);
-        Some(found)
-    }
-
-    /// The most recently used idle connection, if possible with a session of this kind.
-    pub(super) fn pop_idle(&self, kind: SessionKind) -> Option<Idle> {
-        let mut idle = self.idle();
-        let fitting = idle.iter().rposition(|idle| idle.kind == kind);
-        let found = match fitting {
-            Some(index) => Some(idle.remove(index)),
-            None => idle.pop(),
-        };
-        self.idle_count.store(idle.len(), Ordering::Relaxed);
-        found
-    }
-
-    /// Takes a clean connection back to the pool of its lease, which still holds its slot.
-    pub(crate) fn put_back(lease: &mut Lease, raw: Raw) {
-        let now = Instant::now();
-        let pool = &lease.pool;
-        let back = Idle {
-            raw,
-            since: now,
-            generation: lease.generation,
-            era: lease.era,
-            kind: lease.kind,
-            origin: Arc::clone(&lease.origin),
-            alive: lease.alive,
-            expires: lease.expires,
-            statements: std::mem::take(&mut lease.statements),
-            timer: std::mem::take(&mut lease.timer),
-        };
-        if is_past(back.expires, now) {
-            return;
-        }
-        let mut idle = pool.idle();
-        // Looked at under the lock: whoever retires the pool or ends the era empties the list after.
-        if pool.is_retired() || lease.era != pool.era.load(Ordering::Acquire) {
-            drop(idle);
-            drop(back);
-            return;
-        }
-        idle.push(back);
-        pool.idle_count.store(idle.len(), Ordering::Relaxed);
     }
 
     pub(super) fn closed(&self) -> ConnectError {

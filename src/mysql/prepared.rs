@@ -4,7 +4,7 @@
 //! list of the statements that the connection keeps, unless the connection is lost too.
 
 use super::podconn::PodConn;
-use super::queryable::{More, left_a_trace, read};
+use super::rows::{More, left_a_trace, read};
 use super::session::Deadline;
 use super::statements::{Given, is_exhausted};
 use super::text::SqlText;
@@ -31,18 +31,17 @@ impl PodConn {
             self.make_ready().await?;
         }
         let known = self.recall(&stmt);
-        let mut deadline = self.session_mut().deadline();
-        let stmt = match known {
-            Some(stmt) => stmt,
+        let deadline = self.session_mut().deadline();
+        let (stmt, sent) = match known {
+            Some(stmt) => (stmt, deadline.begun),
             None => {
                 // Boxed: it is rare, and would make every other operation larger.
                 let stmt = self.prepare(stmt.given(), deadline).boxed().await?;
                 // Whether it had to be prepared first says nothing of the pod.
-                deadline.begun = Instant::now();
-                stmt
+                (stmt, Instant::now())
             }
         };
-        self.execute(stmt, params, each, deadline).await
+        self.execute(stmt, params, each, deadline, sent).await
     }
 
     /// The same for a statement whose text the driver does not show.
@@ -58,7 +57,9 @@ impl PodConn {
     {
         self.ready_for_unknown().await?;
         let deadline = self.session_mut().deadline();
-        let done = self.execute(stmt, params, each, deadline).await;
+        let done = self
+            .execute(stmt, params, each, deadline, deadline.begun)
+            .await;
         if let Err(error) = &done
             && is_exhausted(error)
         {
@@ -80,6 +81,7 @@ impl PodConn {
         params: Params,
         each: impl FnMut(T) -> More + Send,
         deadline: Deadline,
+        sent: Instant,
     ) -> mysql_async::Result<()>
     where
         S: StatementLike,
@@ -92,7 +94,7 @@ impl PodConn {
             Ok(left_a_trace(conn))
         });
         let left = session.run(deadline, operation).await?;
-        session.answered(deadline.begun);
+        session.answered(sent);
         session.saw_flags();
         if left {
             session.left_diagnostics();

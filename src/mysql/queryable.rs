@@ -6,96 +6,18 @@
 //! driver, whose conversions panic.
 
 use super::podconn::PodConn;
+use super::rows::{More, convert, folded, keep_first, keep_none, left_a_trace, push, read};
 use super::text::SqlText;
-use crate::error::Error;
 use futures_util::FutureExt;
-use mysql_async::prelude::{AsQuery, FromRow, Protocol, Queryable, StatementLike};
-use mysql_async::{
-    BinaryProtocol, Conn, Params, QueryResult, ResultSetStream, Row, Statement, TextProtocol,
-};
+use mysql_async::prelude::{AsQuery, FromRow, Queryable, StatementLike};
+use mysql_async::{BinaryProtocol, Params, QueryResult, ResultSetStream, Statement, TextProtocol};
 use std::pin::pin;
 
 /// What the methods of `Queryable` return.
 pub(super) type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, mysql_async::Result<T>>;
 
-/// A row as `T`, or an error that tells the columns but not their values.
-pub(crate) fn convert<T: FromRow>(row: Row) -> Result<T, Error> {
-    mysql_async::from_row_opt(row).map_err(|error| {
-        let columns = error.0.columns_ref().iter();
-        let columns: Vec<String> = columns
-            .map(|column| format!("{} {:?}", column.name_str(), column.column_type()))
-            .collect();
-        Error::Conversion {
-            wanted: std::any::type_name::<T>(),
-            columns: columns.join(", "),
-        }
-    })
-}
-
-/// Reads every result set to its end; gives the rows of the first one to `each`, until it wants no
-/// more.
-///
-/// A conversion that fails does not stop the reading: what was not read would be the next
-/// statement's answer.
-pub(super) async fn read<T, P>(
-    mut result: QueryResult<'_, 'static, P>,
-    mut each: impl FnMut(T) -> More,
-) -> mysql_async::Result<()>
-where
-    T: FromRow,
-    P: Protocol,
-{
-    let mut failed = None;
-    while let Some(row) = result.next().await? {
-        match convert(row).map(&mut each) {
-            Ok(More::Wanted) => {}
-            Ok(More::Enough) => break,
-            Err(error) => {
-                failed = Some(Box::new(error));
-                break;
-            }
-        }
-    }
-    result.drop_result().await?;
-    match failed {
-        None => Ok(()),
-        Some(error) => Err((*error).into()),
-    }
-}
-
-/// Whether more rows are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum More {
-    Wanted,
-    Enough,
-}
-
-pub(crate) fn push<T>(rows: &mut Vec<T>, row: T) -> More {
-    rows.push(row);
-    More::Wanted
-}
-
-pub(crate) fn keep_first(first: &mut Option<Row>, row: Row) -> More {
-    *first = Some(row);
-    More::Enough
-}
-
-pub(crate) fn keep_none((): &mut (), _: Row) -> More {
-    More::Enough
-}
-
-/// What a fold by value has come to; `None` only if its closure panicked.
-fn folded<U>(result: Option<U>) -> mysql_async::Result<U> {
-    result.ok_or_else(|| mysql_async::Error::Other("the fold was cut off".into()))
-}
-
 fn no_rows() -> mysql_async::Error {
     mysql_async::Error::Other("the statement returns no rows to stream".into())
-}
-
-/// Whether the last statement left what the next user could ask for.
-pub(super) fn left_a_trace(conn: &Conn) -> bool {
-    conn.last_insert_id().is_some() || conn.get_warnings() > 0
 }
 
 impl PodConn {

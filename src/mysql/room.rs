@@ -5,7 +5,8 @@
 //! never close a connection that is in use, and never open one faster than one at a time.
 
 use super::connect::SessionKind;
-use super::pool::{Idle, Pool};
+use super::idle::Idle;
+use super::pool::Pool;
 use crate::observe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};

@@ -66,7 +66,7 @@ pub(crate) struct Session {
     /// A [`Tx`](super::Tx) has begun and not ended.
     pub(super) in_tx: bool,
     /// The last error the server answered with since the transaction began.
-    pub(super) refused: Option<mysql_async::ServerError>,
+    pub(super) refused: Option<Box<mysql_async::ServerError>>,
     /// The server has ended the open transaction by itself.
     pub(super) rolled_back: bool,
     /// The server may have done so; only a question can tell.
@@ -163,7 +163,10 @@ impl Session {
         // The next statement would run, and stay, outside the transaction.
         let pod = self.lease.pool.pod().clone();
         Err(match self.refused.clone() {
-            Some(source) => Error::RolledBack { pod, source },
+            Some(source) => Error::RolledBack {
+                pod,
+                source: *source,
+            },
             // Its error went to whoever read the rows.
             None => Error::Interrupted { pod },
         })
@@ -191,7 +194,7 @@ impl Session {
 
     /// A server error that may have ended the open transaction; only a question can tell.
     pub(crate) fn doubt(&self) -> Option<mysql_async::ServerError> {
-        self.refused.clone()
+        self.refused.as_deref().cloned()
     }
 
     /// Of an operation that begins now, or has begun with the question that came before it.
@@ -331,7 +334,7 @@ impl Session {
         }
         self.rolled_back |= rolls_back(error);
         self.doubtful |= may_roll_back(error);
-        self.refused = Some(error.clone());
+        self.refused = Some(Box::new(error.clone()));
     }
 
     pub(super) fn cleaning(&self, conn: &Conn) -> Cleaning {

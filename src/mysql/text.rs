@@ -16,11 +16,12 @@ use super::trace::leaves_trace;
 use mysql_async::Statement;
 use mysql_async::prelude::StatementLike;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Verdicts on the prepared statements of one connection, by their id.
-pub(crate) type Verdicts = HashMap<u32, Trace>;
+/// Verdicts on the prepared statements of one connection, by their id. (An empty one costs nothing,
+/// which each checkout has.)
+pub(crate) type Verdicts = BTreeMap<u32, Trace>;
 
 /// A statement whose text can be read: strings, bytes, and statements prepared with
 /// [`prep`](mysql_async::prelude::Queryable::prep).

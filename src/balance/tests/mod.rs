@@ -1,5 +1,6 @@
 //! The balancer's behaviour with scripted endpoints, under the paused clock.
 
+mod at_once;
 mod calls;
 mod hard;
 mod health;

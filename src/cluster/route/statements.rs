@@ -8,7 +8,7 @@ use super::Route;
 use crate::cluster::Outcome;
 use crate::cluster::work::Work;
 use crate::error::Error;
-use crate::mysql::{More, Target, convert, is_read_only, keep_first, keep_none, push};
+use crate::mysql::{More, PodConn, Target, convert, is_read_only, keep_first, keep_none, push};
 use mysql_async::prelude::{AsQuery, FromRow};
 use mysql_async::{Params, Row};
 use std::future::Future;
@@ -180,12 +180,13 @@ impl Route {
     }
 
     async fn all<T: FromRow + Send>(self, work: Work) -> Result<Vec<T>, Error> {
-        let (rows, _) = self.execute(work, push).await?;
+        let (rows, _conn) = self.execute(work, push).await?;
         Ok(rows)
     }
 
     async fn first<T: FromRow>(self, work: Work) -> Result<Option<T>, Error> {
-        let (row, _): (Option<Row>, _) = self.execute(work, keep_first).await?;
+        let (row, conn): (Option<Row>, _) = self.execute(work, keep_first).await?;
+        drop(conn);
         row.map(convert).transpose()
     }
 
@@ -204,17 +205,21 @@ impl Route {
     }
 
     async fn outcome(self, work: Work) -> Result<Outcome, Error> {
-        let ((), outcome) = self.execute(work, keep_none).await?;
-        Ok(outcome)
+        let ((), conn) = self.execute(work, keep_none).await?;
+        Ok(Outcome {
+            affected_rows: conn.affected_rows(),
+            last_insert_id: conn.last_insert_id(),
+            warnings: conn.warnings(),
+        })
     }
 
     /// Checkout, run, return; once more on another connection if that is safe. Gathers the rows of
-    /// the first result set of the run that counts.
+    /// the first result set of the run that counts, and returns the connection of that run.
     async fn execute<T: FromRow, U: Default + Send>(
         self,
         work: Work,
         gather: fn(&mut U, T) -> More,
-    ) -> Result<(U, Outcome), Error> {
+    ) -> Result<(U, PodConn), Error> {
         let overall = self.overall();
         let mut repeated = false;
         let mut broken = None;
@@ -224,14 +229,7 @@ impl Route {
             let mut rows = U::default();
             let done = work.run(&mut conn, |row| gather(&mut rows, row)).await;
             let error = match done {
-                Ok(()) => {
-                    let outcome = Outcome {
-                        affected_rows: conn.affected_rows(),
-                        last_insert_id: conn.last_insert_id(),
-                        warnings: conn.warnings(),
-                    };
-                    return Ok((rows, outcome));
-                }
+                Ok(()) => return Ok((rows, conn)),
                 Err(error) => Error::at(conn.pod(), error),
             };
             let again = match error {
