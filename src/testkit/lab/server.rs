@@ -24,24 +24,30 @@ use super::process::POLL;
 
 /// Arguments: the node's directory, then the server's command.
 ///
-/// Signals are caught and not ignored: ignored ones would stay ignored in the server. They must
-/// not end the shell: when this process dies while the server is frozen, the kernel sends SIGHUP
-/// to the orphaned process group. Whatever ends the `read`, the server goes; and unless we said
-/// `keep`, nobody is left to remove the directory, so that goes as well.
+/// Signals are caught and not ignored: ignored ones would stay ignored in the server. One ends both,
+/// whenever it comes: when this process dies while the server is frozen, the kernel sends SIGHUP to
+/// the orphaned process group. Unless we said `keep`, nobody is left to remove the directory, so that
+/// goes as well.
 const SUPERVISOR: &str = r#"
-trap : HUP INT TERM PIPE
+end() {
+    trap : HUP INT TERM PIPE
+    if [ -n "$!" ]; then
+        kill -9 "$!"
+        wait "$!"
+    fi
+    if [ "$word" != keep ]; then
+        rm -rf "$directory"
+        rmdir "${directory%/*}"
+    fi
+    exit
+}
 directory=$1; shift
+trap end HUP INT TERM PIPE
 "$@" </dev/null >/dev/null 2>>"$directory/error.log" &
-server=$!
-echo "$server"
+echo "$!"
 exec >&- 2>&-
 read -r word
-kill -9 "$server"
-wait "$server"
-if [ "$word" != keep ]; then
-    rm -rf "$directory"
-    rmdir "${directory%/*}"
-fi
+end
 "#;
 
 /// Reaping is a matter of milliseconds; this bounds a machine in trouble.
@@ -312,6 +318,14 @@ mod tests {
         (root, server)
     }
 
+    async fn hang_up(server: &mut Server) {
+        kill_process(Pid::from_child(&server.supervisor), Signal::HUP).unwrap();
+        let end = Instant::now() + SOON;
+        while server.supervisor.try_wait().unwrap().is_none() && Instant::now() < end {
+            sleep(POLL).await;
+        }
+    }
+
     #[test]
     fn the_state_is_read_behind_any_name() {
         assert_eq!(state("12 (a) R (b)) S 1 2 3"), Some('S'));
@@ -344,13 +358,19 @@ mod tests {
         let (_root, mut server) = sleeper().await;
         let pid = server.pid().unwrap();
         server.freeze(SOON).await.unwrap();
-        let supervisor = Pid::from_child(&server.supervisor);
-        kill_process(supervisor, Signal::HUP).unwrap();
-        let end = Instant::now() + SOON;
-        while server.supervisor.try_wait().unwrap().is_none() && Instant::now() < end {
-            sleep(POLL).await;
-        }
+        hang_up(&mut server).await;
         assert_eq!(threads(pid).count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_supervisor_that_is_hung_up_early_takes_its_server_with_it_too() {
+        for _ in 0..50 {
+            let (root, mut server) = sleeper().await;
+            let pid = server.pid().unwrap();
+            hang_up(&mut server).await;
+            assert_eq!(threads(pid).count(), 0);
+            assert!(!root.path().exists());
+        }
     }
 
     #[tokio::test]
