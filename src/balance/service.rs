@@ -208,7 +208,7 @@ impl<S> Balance<S> {
 
 impl<S> Balance<S> {
     /// Serves a call that need not wait, without a future: `serve` is shown the endpoint that a call
-    /// would ask first, and must change nothing if it returns `None`. Then, or if that endpoint has
+    /// would ask first, and must leave everything as it was if it returns `None`. Then, or if that endpoint has
     /// no room, the answer is `None`, and a call is to be made.
     pub(crate) fn serve_now<R: Eligible<S>, T>(
         &self,

@@ -41,9 +41,10 @@ pub(crate) type Checkout = BoxFuture<'static, Checked>;
 type Begun = (OwnedSemaphorePermit, Option<Idle>);
 
 impl Pool {
-    /// A connection that is there and needs no check; else nothing has changed.
+    /// A connection that is there and needs no check; else everything is as it was.
     pub(crate) fn at_once(self: &Arc<Self>, target: Target) -> Option<PodConn> {
-        if self.knowledge.has_news() {
+        // Idle ones first: a slot taken in vain would make the pool look full for a moment.
+        if self.idle_count() == 0 || self.knowledge.has_news() {
             return None;
         }
         // Such a read needs a place among those that fall back.

@@ -28,8 +28,19 @@ pub(super) struct Known {
 impl Known {
     /// Whether a caller may have to be refused because of it.
     fn is_news(&self) -> bool {
-        let about_writing = |(_, refusal): &(_, ConnectError)| refusal.is_about_writing();
-        self.unclaimed.is_some() || self.refused.as_ref().is_some_and(about_writing)
+        self.unclaimed.is_some() || self.refuses_writes()
+    }
+
+    fn refuses_writes(&self) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_some_and(|(_, refusal)| refusal.is_about_writing())
+    }
+
+    /// Nobody will ask it to write, nor judge again whether it could.
+    pub(super) fn is_no_primary(&mut self) {
+        if self.refuses_writes() {
+            self.refused = None;
+        }
     }
 }
 
@@ -100,5 +111,10 @@ mod tests {
         assert!(!knowledge.has_news(), "not about writing");
         knowledge.lock().refused = Some((now, ConnectError::ReadOnly { pod }));
         assert!(knowledge.has_news());
+        knowledge.lock().is_no_primary();
+        assert!(
+            !knowledge.has_news(),
+            "or its reads would wait for nothing for ever"
+        );
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Monitor {
     /// A login under way. It goes on while nobody asks, up to the connect timeout: a server that
     /// takes longer for it than one question may take would never be heard otherwise.
     login: Option<Login>,
+    /// How a login ended that nobody was waiting for: what is known while the next one takes its time.
+    failed: Option<ConnectError>,
 }
 
 struct Login(JoinHandle<Result<(Raw, Facts), ConnectError>>);
@@ -53,10 +55,10 @@ impl Monitor {
         let begun = Instant::now();
         let answer = tokio::time::timeout_at(until, self.answer(pool)).await;
         let facts = answer.unwrap_or_else(|_| {
-            Err(ConnectError::Silent {
+            Err(self.failed.take().unwrap_or_else(|| ConnectError::Silent {
                 pod: pool.pod().clone(),
                 after: begun.elapsed(),
-            })
+            }))
         })?;
         pool.observe(&facts);
         Ok(Report {
@@ -69,6 +71,7 @@ impl Monitor {
     ///
     /// A connection that was asked is closed, for it did not answer in time; a login goes on.
     async fn answer(&mut self, pool: &Arc<Pool>) -> Result<Facts, ConnectError> {
+        self.failed = None;
         if let Some(raw) = self.raw.take()
             && let Some(facts) = self.question(pool, raw).await
         {
@@ -76,6 +79,10 @@ impl Monitor {
         }
         loop {
             let is_old = self.login.is_some();
+            let is_over = self
+                .login
+                .as_ref()
+                .is_some_and(|login| login.0.is_finished());
             let login = self.login.get_or_insert_with(|| {
                 let pool = Arc::clone(pool);
                 let handle = pool.handle.clone();
@@ -86,7 +93,15 @@ impl Monitor {
             let done = (&mut login.0).await;
             self.login = None;
             // An error of the task: the runtime is going down.
-            let (raw, facts) = done.unwrap_or_else(|_| Err(pool.closed()))?;
+            let (raw, facts) = match done.unwrap_or_else(|_| Err(pool.closed())) {
+                Ok(answered) => answered,
+                // That may be a while ago.
+                Err(error) if is_over => {
+                    self.failed = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if !is_old {
                 self.raw = Some(raw);
                 return Ok(facts);

@@ -130,7 +130,8 @@ impl PodConn {
     }
 
     /// To be called before every operation: refuses if the connection's state is not known, and
-    /// reads what a stream left behind. Nothing is sent for the operation yet.
+    /// reads what a stream left behind. Nothing is sent for the operation yet. The hot paths write it
+    /// out, to hold one future less.
     pub(crate) async fn ready(&mut self) -> Result<(), Error> {
         match self.is_ready() {
             true => Ok(()),

@@ -197,7 +197,10 @@ impl Pool {
     /// connections it has lent: its server may be alive, and not know.
     pub(crate) fn set_primary(&self, primary: bool) {
         match (self.primary.swap(primary, Ordering::AcqRel), primary) {
-            (true, false) => self.ban(),
+            (true, false) => {
+                self.ban();
+                self.known().is_no_primary();
+            }
             // Nobody has judged its history yet.
             (false, true) => self.known().judged = None,
             _ => {}

@@ -31,17 +31,18 @@ impl PodConn {
             self.make_ready().await?;
         }
         let known = self.recall(&stmt);
-        let deadline = self.session_mut().deadline();
-        let (stmt, sent) = match known {
-            Some(stmt) => (stmt, deadline.begun),
+        let mut deadline = self.session_mut().deadline();
+        let stmt = match known {
+            Some(stmt) => stmt,
             None => {
                 // Boxed: it is rare, and would make every other operation larger.
                 let stmt = self.prepare(stmt.given(), deadline).boxed().await?;
                 // Whether it had to be prepared first says nothing of the pod.
-                (stmt, Instant::now())
+                deadline.sent = Instant::now();
+                stmt
             }
         };
-        self.execute(stmt, params, each, deadline, sent).await
+        self.execute(stmt, params, each, deadline).await
     }
 
     /// The same for a statement whose text the driver does not show.
@@ -57,9 +58,7 @@ impl PodConn {
     {
         self.ready_for_unknown().await?;
         let deadline = self.session_mut().deadline();
-        let done = self
-            .execute(stmt, params, each, deadline, deadline.begun)
-            .await;
+        let done = self.execute(stmt, params, each, deadline).await;
         if let Err(error) = &done
             && is_exhausted(error)
         {
@@ -81,7 +80,6 @@ impl PodConn {
         params: Params,
         each: impl FnMut(T) -> More + Send,
         deadline: Deadline,
-        sent: Instant,
     ) -> mysql_async::Result<()>
     where
         S: StatementLike,
@@ -94,7 +92,7 @@ impl PodConn {
             Ok(left_a_trace(conn))
         });
         let left = session.run(deadline, operation).await?;
-        session.answered(sent);
+        session.answered(deadline.sent);
         session.saw_flags();
         if left {
             session.left_diagnostics();

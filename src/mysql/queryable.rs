@@ -43,7 +43,7 @@ impl PodConn {
             Ok(left_a_trace(conn))
         });
         let left = session.run(deadline, operation).await?;
-        session.answered(deadline.begun);
+        session.answered(deadline.sent);
         session.saw_flags();
         if left {
             session.left_diagnostics();

@@ -32,7 +32,8 @@ impl Limit {
             (Some(each), Some(all)) => Some(each.min(all)),
             (each, all) => each.or(all),
         };
-        Deadline { begun, at }
+        let sent = begun;
+        Deadline { begun, sent, at }
     }
 }
 
@@ -40,8 +41,20 @@ impl Limit {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
     pub(super) begun: Instant,
+    /// The same, or the end of the question that came before it.
+    pub(super) sent: Instant,
     /// `None`: it may take as long as it takes.
     pub(super) at: Option<Instant>,
+}
+
+impl Deadline {
+    /// For the statement itself, once the question that came before it is answered.
+    fn rest(self) -> Self {
+        Self {
+            sent: Instant::now(),
+            ..self
+        }
+    }
 }
 
 /// What is known of the session, apart from the driver's connection itself.
@@ -131,6 +144,7 @@ impl Session {
 
     /// Whether anything may be sent at once.
     pub(super) fn is_ready(&self) -> bool {
+        debug_assert_eq!(self.is_usable(), self.usable().is_ok());
         let unsettled = self.streaming || (self.in_tx && (self.rolled_back || self.doubtful));
         !unsettled && self.is_usable()
     }
@@ -199,8 +213,10 @@ impl Session {
 
     /// Of an operation that begins now, or has begun with the question that came before it.
     pub(crate) fn deadline(&mut self) -> Deadline {
-        let begun = self.begun.take();
-        begun.unwrap_or_else(|| self.limit.deadline())
+        match self.begun.take() {
+            None => self.limit.deadline(),
+            Some(begun) => begun.rest(),
+        }
     }
 
     /// The operation that a question was asked for goes on.
@@ -359,5 +375,23 @@ impl Session {
             return None;
         }
         Some(self.cleaning(conn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_before_a_statement_takes_of_its_time_but_is_not_part_of_its_pace() {
+        let limit = Limit {
+            each: Some(Duration::from_secs(10)),
+            all: None,
+        };
+        let whole = limit.deadline();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let rest = whole.rest();
+        assert_eq!((rest.begun, rest.at), (whole.begun, whole.at));
+        assert_eq!(rest.sent, whole.sent + Duration::from_secs(3));
     }
 }
