@@ -150,10 +150,8 @@ async fn problem_4_a_recovered_endpoint_is_not_stormed() {
     for _ in 0..20 {
         balance.clone().oneshot(Enter).await.unwrap();
     }
-    assert!(matches!(
-        balance.endpoints()[0].state,
-        EndpointState::Ejected(_)
-    ));
+    // Ejected, or being probed again: that comes after a random time.
+    assert_ne!(balance.endpoints()[0].state, EndpointState::Ready);
     back.most.store(0, Ordering::SeqCst);
     // While it is down: one probe at a time, however many call.
     for _ in 0..200 {

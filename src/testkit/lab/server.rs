@@ -318,8 +318,9 @@ mod tests {
         (root, server)
     }
 
-    async fn hang_up(server: &mut Server) {
-        kill_process(Pid::from_child(&server.supervisor), Signal::HUP).unwrap();
+    async fn tell_to_end(server: &mut Server) {
+        // Under `nohup` a shell cannot catch SIGHUP.
+        kill_process(Pid::from_child(&server.supervisor), Signal::TERM).unwrap();
         let end = Instant::now() + SOON;
         while server.supervisor.try_wait().unwrap().is_none() && Instant::now() < end {
             sleep(POLL).await;
@@ -354,20 +355,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hung_up_supervisor_takes_its_server_with_it() {
+    async fn a_supervisor_that_is_told_to_end_takes_its_server_with_it() {
         let (_root, mut server) = sleeper().await;
         let pid = server.pid().unwrap();
         server.freeze(SOON).await.unwrap();
-        hang_up(&mut server).await;
+        tell_to_end(&mut server).await;
         assert_eq!(threads(pid).count(), 0);
     }
 
     #[tokio::test]
-    async fn a_supervisor_that_is_hung_up_early_takes_its_server_with_it_too() {
+    async fn a_supervisor_that_is_told_to_end_early_takes_its_server_with_it_too() {
         for _ in 0..50 {
             let (root, mut server) = sleeper().await;
             let pid = server.pid().unwrap();
-            hang_up(&mut server).await;
+            tell_to_end(&mut server).await;
             assert_eq!(threads(pid).count(), 0);
             assert!(!root.path().exists());
         }
