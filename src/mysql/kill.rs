@@ -8,11 +8,12 @@
 use super::connect::{Origin, Raw, SessionKind};
 use super::lease::Hold;
 use super::pool::Pool;
-use crate::balance::Suspicion;
+use crate::balance::{Guard, Suspicion};
 use crate::error::ConnectError;
 use crate::observe;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,6 +23,11 @@ use tokio::time::Instant;
 /// that time, up to the connect timeout.
 const SIDE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A pod that takes longer to let a side connection in, or longer than twice its last login, is
+/// suspect until the outcome is known, also if no statement timed out: callers with deadlines of
+/// their own would go on to pick it.
+const DOUBT_AFTER: Duration = Duration::from_millis(200);
+
 /// A statement that was given up.
 pub(super) struct GivenUp {
     /// The server's id of its connection. `None`: not to be stopped.
@@ -29,7 +35,8 @@ pub(super) struct GivenUp {
     /// The connection existed then, and the server has answered on it since.
     pub(super) alive: Instant,
     pub(super) origin: Arc<Origin>,
-    /// It timed out. (That a caller left says nothing about the pod.)
+    /// It timed out, or its caller left and the pod is slow to let a side connection in. (That a
+    /// caller left says nothing about the pod.)
     pub(super) suspicion: Option<Suspicion>,
     pub(super) hold: Arc<Hold>,
     /// A side connection was made only to find that it is older than this connection.
@@ -130,7 +137,7 @@ async fn stop_all(mut server: Server) {
         }
         let pool = &server.pool;
         let limit = pool.dialler.sign_of_life(SIDE_TIMEOUT);
-        let visit = tokio::time::timeout(limit, pool.visit()).await;
+        let visit = tokio::time::timeout(limit, pool.visit_doubtful(&mut left)).await;
         let visit = visit.unwrap_or_else(|_| {
             let dead = format!("no answer on a side connection within {limit:?}");
             Err(Failed::Dead(dead))
@@ -187,6 +194,20 @@ impl Pool {
             uptime: Duration::from_secs(uptime.unwrap_or(0)),
             answered: Instant::now(),
         })
+    }
+
+    /// As [`Pool::visit`]; the pod is suspect when it takes long.
+    async fn visit_doubtful(&self, waiting: &mut [GivenUp]) -> Result<Visit, Failed> {
+        let mut visit = pin!(self.visit());
+        let doubt = self.dialler.sign_of_life(DOUBT_AFTER);
+        if let Ok(visit) = tokio::time::timeout(doubt, &mut visit).await {
+            return visit;
+        }
+        for given_up in waiting {
+            let guard = given_up.hold.guard.as_ref();
+            given_up.suspicion = given_up.suspicion.take().or(guard.map(Guard::suspect));
+        }
+        visit.await
     }
 
     /// Serves everybody who waits, until nobody does; returns those for whom this side connection is

@@ -2,6 +2,8 @@
 
 use crate::load::{Load, TASKS};
 use crate::support::{PATIENCE, World, all_slots_are_back, connections, eventually, stage};
+use headless_mysql::balance::EndpointState;
+use headless_mysql::name::Ordinal;
 use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error};
@@ -360,6 +362,36 @@ async fn a_frozen_replica_costs_each_task_one_deadline_and_the_load_a_second() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_replica_is_noticed_by_callers_who_never_wait_for_our_deadlines() {
     freeze_under_load(stage(2).await, Some(LIMIT)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_stops_nothing_for_callers_who_left_is_not_picked_meanwhile() {
+    let stage = stage(2).await;
+    let cluster = Cluster::builder(stage.config()).connect().await.unwrap();
+    let conns = |n| futures_util::future::join_all((0..n).map(|_| cluster.replicas().conn()));
+    // Now both have some that were used just now.
+    drop(conns(8).await);
+    stage.lab.freeze(1).await.unwrap();
+    let read = || tokio::time::timeout(LIMIT, cluster.replicas().query_drop("SELECT 1"));
+    let left = futures_util::future::join_all((0..4).map(|_| read())).await;
+    assert!(left.iter().any(Result::is_err));
+
+    let frozen = || {
+        let pods = cluster.status().pods;
+        let mut frozen = pods
+            .into_iter()
+            .filter(|pod| pod.ordinal == Some(Ordinal::new(1)));
+        frozen.next().unwrap()
+    };
+    eventually("it is suspect", async || {
+        frozen().state == Some(EndpointState::Suspect)
+    })
+    .await;
+    // All at once, so the other one is the busier one.
+    for conn in conns(12).await {
+        assert_ne!(*conn.unwrap().pod(), frozen().pod);
+    }
+    stage.lab.thaw(1).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
