@@ -78,7 +78,6 @@ impl Monitor {
             return Ok(facts);
         }
         loop {
-            let is_old = self.login.is_some();
             let is_over = self
                 .login
                 .as_ref()
@@ -102,7 +101,8 @@ impl Monitor {
                 }
                 Err(error) => return Err(error),
             };
-            if !is_old {
+            // Said just now. To ask again could take more than is left of the time, each time.
+            if !is_over {
                 self.raw = Some(raw);
                 return Ok(facts);
             }
