@@ -306,12 +306,8 @@ fn allocation_checks(variants: &[Variant<'_>]) -> Vec<Check> {
 const CALL_ALLOCATIONS: f64 = 0.0;
 
 /// How many times less than tower's: parts of the bars. The best rounds are compared.
-///
-/// `shared` is the part for a buffer that several tasks share.
-fn ratio_checks(variants: &[Variant<'_>], part: f64, shared: f64) -> Vec<Check> {
+fn ratio_checks(variants: &[Variant<'_>], part: f64) -> Vec<Check> {
     let ratio = |subject: &str, ours: &str, tasks: u64, bar: f64| {
-        let is_shared = subject == BUFFER && tasks > 1;
-        let part = if is_shared { shared } else { part };
         let tower = find(variants, subject, 3, tasks).best();
         Check {
             what: format!("{subject} / {ours}, 3 endpoints, {tasks} tasks"),
@@ -346,7 +342,7 @@ fn time_checks(variants: &[Variant<'_>]) -> Vec<Check> {
 pub(crate) fn print_bars(variants: &[Variant<'_>]) {
     println!("\nBars:");
     judge(&time_checks(variants));
-    judge(&ratio_checks(variants, 1.0, 1.0));
+    judge(&ratio_checks(variants, 1.0));
     judge(&allocation_checks(variants));
 }
 
@@ -354,7 +350,7 @@ pub(crate) fn print_bars(variants: &[Variant<'_>]) {
 /// buffer costs with several tasks depends on how often its worker is woken: seen from 490 to 840 ns.
 pub(crate) fn gate(variants: &[Variant<'_>]) -> Result<(), BoxError> {
     let mut checks = allocation_checks(variants);
-    checks.extend(ratio_checks(variants, 0.5, 0.25));
+    checks.extend(ratio_checks(variants, 0.5));
     // Two are drawn from a large set, however large.
     checks.push(Check {
         what: format!("{PICK}, 1,000 endpoints / 8 endpoints"),
