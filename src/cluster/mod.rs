@@ -5,6 +5,7 @@
 //! belongs to one of them.
 
 mod builder;
+mod changes;
 mod outcome;
 mod reconcile;
 mod roles;

@@ -4,6 +4,7 @@
 //! must never close a pool because of what one answer lacks: the topology keeps an address for a
 //! grace period, and only then it goes.
 
+use super::changes::Changes;
 use super::roles::Roles;
 use crate::balance::{Balance, EndpointState, Paces};
 use crate::config::Config;
@@ -11,13 +12,12 @@ use crate::mysql::{Dialler, History, Hooks, Login, PodPool, Pool};
 use crate::name::Ordinal;
 use crate::topology::{Pod, Topology};
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tower::discover::Change;
 
@@ -67,7 +67,6 @@ impl fmt::Display for PodKey {
 }
 
 type Map = BTreeMap<PodKey, Arc<Pool>>;
-pub(super) type Changes = mpsc::UnboundedSender<Result<Change<PodKey, PodPool>, Infallible>>;
 
 /// Every pool of the cluster.
 pub(super) struct Pools {
@@ -179,6 +178,7 @@ impl Pools {
 
     /// Brings the pools in line with `topology` and tells the balancer of additions and removals.
     fn apply(&self, topology: &Topology, changes: &Changes) {
+        let mut told = Vec::new();
         let primary = self.roles.primary_ordinal();
         let mut map = lock(&self.map);
         let mut gone: Map = std::mem::take(&mut map);
@@ -197,7 +197,7 @@ impl Pools {
                 let pool = gone.remove(&key).unwrap_or_else(|| {
                     let pool = self.open(pod, address.socket());
                     let endpoint = PodPool(Arc::clone(&pool));
-                    let _ = changes.send(Ok(Change::Insert(key.clone(), endpoint)));
+                    told.push(Change::Insert(key.clone(), endpoint));
                     pool
                 });
                 pool.set_listed(address.is_listed() || last_known == Some(address.socket()));
@@ -208,12 +208,13 @@ impl Pools {
         let mut all: Vec<Arc<Pool>> = map.values().cloned().collect();
         drop(map);
         for (key, pool) in gone {
-            let _ = changes.send(Ok(Change::Remove(key)));
+            told.push(Change::Remove(key));
             pool.set_listed(false);
             pool.close();
             let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
             gone.push(Arc::downgrade(&pool));
         }
+        changes.tell(told);
         all.extend(self.gone());
         // DNS may drop the old address only after the new one has proven itself.
         for pool in all.iter().filter(|pool| pool.is_confirmed()) {
@@ -317,6 +318,7 @@ pub(super) async fn reconcile(
 mod tests {
     use super::*;
     use crate::balance::BalanceConfig;
+    use crate::cluster::changes::changes;
     use crate::discovery::{Answer, FoundPod};
     use crate::topology::merge;
 
@@ -332,9 +334,8 @@ mod tests {
         publish.send_replace(Arc::new(topology));
 
         let handle = Handle::current();
-        let (changes, mut source) = mpsc::unbounded_channel();
-        let stream = futures_util::stream::poll_fn(move |cx| source.poll_recv(cx));
-        let balance = Balance::new(stream, BalanceConfig::default(), &handle);
+        let (changes, source) = changes();
+        let balance = Balance::new(source, BalanceConfig::default(), &handle);
         let pools = Arc::new(Pools::new(
             Config::new("mysql", "app"),
             Arc::new(Login::new(&Config::new("mysql", "app"))),

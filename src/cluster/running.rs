@@ -3,6 +3,7 @@
 //! Owns their start, the checkout, and their end. Its tasks must never keep the cluster alive.
 
 use super::Inner;
+use super::changes::changes;
 use super::reconcile::{Pools, reconcile};
 use super::roles::{self, Roles};
 use super::status::{PodStatus, Status};
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -50,8 +50,7 @@ impl Running {
             .with_grace(config.grace);
         let discovery = Discovery::start(resolve, refresh, &handle);
 
-        let (changes, mut source) = mpsc::unbounded_channel();
-        let source = futures_util::stream::poll_fn(move |cx| source.poll_recv(cx));
+        let (changes, source) = changes();
         let options = BalanceConfig {
             checkout_timeout: config.checkout_timeout,
             max_waiters: config.max_waiters,
