@@ -2,10 +2,12 @@
 
 use crate::ROWS;
 use crate::haproxy::HaProxy;
+use crate::sketch::Sketch;
 use headless_mysql::Cluster;
 use headless_mysql::prelude::*;
 use headless_mysql::testkit::stage::Stage;
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
+use std::sync::Arc;
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) enum Contender {
     Ours(Cluster),
     /// A connection for each task, held all the time: the limit.
     Held(Vec<Opts>),
+    /// A balancer of a few lines.
+    Sketch(Arc<Sketch>),
     /// One pool for each replica, and one of them at random.
     Pools(Vec<Pool>),
 }
@@ -44,6 +48,7 @@ pub(crate) enum Contender {
 pub(crate) enum Reader {
     Ours(Cluster),
     Held(Conn),
+    Sketch(Arc<Sketch>),
     Pools(Vec<Pool>),
 }
 
@@ -55,7 +60,12 @@ impl Contender {
     }
 
     pub(crate) fn held(stage: &Stage) -> Self {
-        Self::Held((1..3).map(|n| opts(&stage.lab.url(n)).into()).collect())
+        Self::Held(replicas(stage).map(Opts::from).collect())
+    }
+
+    pub(crate) fn sketch(stage: &Stage, connections: usize) -> Self {
+        let sketch = Sketch::new(replicas(stage).map(Opts::from), connections);
+        Self::Sketch(Arc::new(sketch))
     }
 
     /// Made by hand: as large as needed, nothing opened or closed needlessly.
@@ -64,7 +74,7 @@ impl Contender {
         let pool = PoolOpts::default()
             .with_constraints(constraints)
             .with_reset_connection(reset);
-        let pools = (1..3).map(|n| Pool::new(opts(&stage.lab.url(n)).pool_opts(pool.clone())));
+        let pools = replicas(stage).map(|opts| Pool::new(opts.pool_opts(pool.clone())));
         Self::Pools(pools.collect())
     }
 
@@ -98,6 +108,7 @@ impl Contender {
                 let opts = opts[task % opts.len()].clone();
                 Reader::Held(Conn::new(opts).await.unwrap())
             }
+            Self::Sketch(sketch) => Reader::Sketch(Arc::clone(sketch)),
             Self::Pools(pools) => Reader::Pools(pools.clone()),
         }
     }
@@ -105,7 +116,7 @@ impl Contender {
     pub(crate) async fn end(self) {
         match self {
             Self::Ours(cluster) => drop(cluster),
-            Self::Held(_) => {}
+            Self::Held(_) | Self::Sketch(_) => {}
             Self::Pools(pools) => {
                 for pool in pools {
                     let _ = tokio::time::timeout(crate::outage::DEADLINE, pool.disconnect()).await;
@@ -113,6 +124,10 @@ impl Contender {
             }
         }
     }
+}
+
+fn replicas(stage: &Stage) -> impl Iterator<Item = OptsBuilder> {
+    (1..3).map(|n| opts(&stage.lab.url(n)))
 }
 
 /// Without the extra questions at each connect.
@@ -135,6 +150,9 @@ impl Reader {
                 some(cluster.replicas().exec_first(POINT, (id,)).await?)
             }
             (Self::Held(conn), query) => on(conn, query, id).await,
+            (Self::Sketch(sketch), query) => {
+                sketch.read(async |conn| on(conn, query, id).await).await
+            }
             (Self::Pools(pools), query) => {
                 let pool = &pools[rand::random_range(0..pools.len())];
                 on(&mut pool.get_conn().await?, query, id).await

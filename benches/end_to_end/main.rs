@@ -18,6 +18,7 @@ mod contenders;
 mod haproxy;
 mod outage;
 mod processes;
+mod sketch;
 mod throughput;
 
 use headless_mysql::prelude::*;

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// What everything is compared with.
-const REFERENCE: usize = 2;
+const REFERENCE: usize = 3;
 
 /// What one contender did in all rounds.
 #[derive(Default)]
@@ -27,6 +27,10 @@ pub(crate) async fn compare(stage: &Stage, tasks: usize, rounds: usize, slice: D
     let contenders = [
         ("this crate", Contender::ours(stage, tasks, true).await),
         ("one held connection per task", Contender::held(stage)),
+        (
+            "a sketch: least in flight, timeout",
+            Contender::sketch(stage, tasks),
+        ),
         (
             "random pools, no reset",
             Contender::random_pools(stage, tasks, false),
