@@ -1,7 +1,7 @@
 //! Pods that die, freeze, move, lose their data or their role, under load.
 
 use crate::load::{Acknowledged, Load, TASKS};
-use crate::support::{SERVER, World, insert, stage};
+use crate::support::{SERVER, World, eventually, insert, stage};
 use headless_mysql::error::ConnectError;
 use headless_mysql::prelude::*;
 use headless_mysql::testkit::lab::ServerKind;
@@ -75,11 +75,12 @@ async fn a_replica_that_comes_back_on_another_address_gets_its_share_again() {
     }
     let seen = load.stop().await;
     assert!(seen.errors.is_empty(), "{:?}", seen.errors);
-    let by = spread(&world.cluster, 400).await;
-    assert!(
-        by.values().all(|reads| (120..=280).contains(reads)),
-        "{by:?}"
-    );
+    // The other one was busier than now, and may be taken for slow for as long as that counts.
+    eventually("both get the same", async || {
+        let by = spread(&world.cluster, 400).await;
+        by.values().all(|reads| (120..=280).contains(reads))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,13 +135,13 @@ async fn a_set_of_five_spreads_reads_over_four_replicas_and_writes_to_one() {
     }
     let by = world.written_by().await;
     assert_eq!(by, BTreeMap::from([("1".to_owned(), 50)]));
-    let by = spread(&world.cluster, 800).await;
-    assert_eq!(by.keys().copied().collect::<Vec<_>>(), [2, 3, 4, 5]);
-    // Six standard deviations around 200.
-    assert!(
-        by.values().all(|reads| (125..=275).contains(reads)),
-        "{by:?}"
-    );
+    eventually("four get the same", async || {
+        let by = spread(&world.cluster, 800).await;
+        // Six standard deviations around 200.
+        let same = by.values().all(|reads| (125..=275).contains(reads));
+        same && by.into_keys().eq([2, 3, 4, 5])
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

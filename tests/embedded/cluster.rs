@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 async fn read_from(cluster: &Cluster) -> u32 {
     let read = cluster.replicas().query_first("SELECT @@server_id");
@@ -29,12 +30,19 @@ async fn writes_land_on_ordinal_0_and_reads_spread_over_the_replicas() {
         .await
         .unwrap();
     assert_eq!(by, [("1".to_owned(), 100)]);
-    let mut reads = BTreeMap::<u32, u32>::new();
-    for _ in 0..400 {
-        *reads.entry(read_from(&world.cluster).await).or_default() += 1;
+    // Unless one answered more slowly at first.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut reads = BTreeMap::<u32, u32>::new();
+        for _ in 0..400 {
+            *reads.entry(read_from(&world.cluster).await).or_default() += 1;
+        }
+        assert_eq!(reads.keys().copied().collect::<Vec<_>>(), [2, 3]);
+        if reads.values().all(|n| (120..=280).contains(n)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{reads:?}");
     }
-    assert_eq!(reads.keys().copied().collect::<Vec<_>>(), [2, 3]);
-    assert!(reads.values().all(|n| (120..=280).contains(n)), "{reads:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
