@@ -3,10 +3,11 @@
 //! Owns what the pure choice is shown: eligibility, health, load, and what the call has seen. It
 //! must not hold the snapshot any longer than the choice takes.
 
+use super::chance::draw;
 use super::eligible::{Classify, Eligibility, Eligible};
 use super::endpoint::Endpoint;
 use super::guard::{Guard, InLine, Stranded, Wishes};
-use super::pick::{Candidate, Past, Pick, Rank, draw, pick, scan};
+use super::pick::{Candidate, Past, Pick, Rank, pick, scan};
 use super::service::Shared;
 use super::vitals::Vitals;
 use std::sync::Arc;

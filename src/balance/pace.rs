@@ -19,7 +19,7 @@
 //!   else in flight would always choose the others, and never learn that it has recovered. The n-th
 //!   part would be too much where the others are idle: it is then that share which it gets.
 
-use super::pick::draw;
+use super::chance::draw;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};

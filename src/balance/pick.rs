@@ -12,9 +12,9 @@
 //! that does not grow. They are drawn among those that could serve at once; where too few draws hit
 //! such, all are looked at after all, so nothing is ever missed.
 
+use super::chance::scramble;
 use super::eligible::Eligibility;
 use super::health::Availability;
-use std::cell::Cell;
 use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 use tokio::time::Instant;
@@ -265,30 +265,4 @@ pub(crate) fn scan<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64
         Some((rank, _)) => Pick::Use(chosen, rank),
         None => Pick::Wait(pause),
     }
-}
-
-/// A fresh uniform number, of a generator of the thread's own: SplitMix64, whose seed comes from
-/// the system's. Nothing secret hangs on it.
-#[inline]
-pub(crate) fn draw() -> u64 {
-    thread_local! {
-        static STATE: Cell<u64> = Cell::new(rand::random());
-    }
-    STATE.with(|state| {
-        let seed = state.get();
-        state.set(seed.wrapping_add(GOLDEN));
-        scramble(seed)
-    })
-}
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The next independent number from one draw: the finalizer of SplitMix64 (Steele, Lea, Flood,
-/// "Fast splittable pseudorandom number generators", 2014).
-#[inline]
-fn scramble(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(GOLDEN);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

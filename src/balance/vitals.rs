@@ -4,6 +4,7 @@
 //! guards report here. It must never hold the health lock across an await, nor while it wakes
 //! anybody.
 
+use super::chance::fraction;
 use super::counts::Counts;
 use super::error::{EndpointReport, EndpointState};
 use super::health::{Availability, Health, HealthConfig, Probe};
@@ -231,7 +232,7 @@ impl Vitals {
         event: impl FnOnce(&mut Health, Instant, f64) -> bool,
     ) -> bool {
         let mut record = self.record();
-        let ejected = event(&mut record.health, Instant::now(), rand::random());
+        let ejected = event(&mut record.health, Instant::now(), fraction());
         self.troubled.store(true, Ordering::Release);
         self.term.store(record.health.term(), Ordering::Release);
         if let Some(cause) = cause {
@@ -273,7 +274,7 @@ impl Vitals {
         if self.stranded.load(Ordering::SeqCst) == 0 {
             return until;
         }
-        let soon = self.record().health.hurry(Instant::now(), rand::random());
+        let soon = self.record().health.hurry(Instant::now(), fraction());
         soon.unwrap_or(until)
     }
 
@@ -359,7 +360,7 @@ impl Drop for ProbeToken {
             let mut record = self.vitals.record();
             let now = Instant::now();
             let health = &mut record.health;
-            let back = health.end_probe(self.epoch, self.verdict, now, rand::random());
+            let back = health.end_probe(self.epoch, self.verdict, now, fraction());
             self.vitals.term.store(health.term(), Ordering::Release);
             if let Some(cause) = self.cause.take() {
                 record.last_cause = Some(cause);

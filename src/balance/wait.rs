@@ -9,6 +9,7 @@
 //! ones it stays: where it is, it has waited already. Only an endpoint that must not serve it any more
 //! it leaves also for nothing.
 
+use super::chance::fraction;
 use super::choose::{Choice, Held, Standing, Tried};
 use super::eligible::{Class, Classify, Eligibility, Eligible};
 use super::endpoint::Endpoint;
@@ -130,7 +131,7 @@ impl<E: Classify> Slow<E> {
                 // there is none, and trying without a pause would storm it.
                 let mut tried = self.tried.iter();
                 let again = tried.any(|entry| Arc::ptr_eq(&entry.vitals, &vitals));
-                again.then(|| Instant::now() + REPEAT_PAUSE.mul_f64(rand::random()))
+                again.then(|| Instant::now() + REPEAT_PAUSE.mul_f64(fraction()))
             }
             Class::Overloaded => {
                 held.guard.condemn(&error);

@@ -1,15 +1,14 @@
 //! A scenario, and its run under one policy.
 //!
 //! Owns the arrivals, the script of what goes wrong, and the report. Everything is drawn from the
-//! scenario's seed before a policy sees it; what is not seeded is the balancer's own choice among
-//! ties, which comes from the thread's generator. So figures of the reference policies repeat
-//! exactly, and assertions on ours leave room for chance.
+//! scenario's seed, the arrivals before a policy sees them and what a balancer leaves to chance
+//! after: a run repeats itself, but for how timers round to milliseconds.
 
 use crate::client::{Client, Outcome, Policy};
 use crate::pool::{Ask, Pool};
 use crate::rng::Rng;
 use crate::server::{Counts, Machine, Mode, STEP, Server};
-use headless_mysql::balance::Paces;
+use headless_mysql::balance::{Paces, seed_chance};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -105,6 +104,7 @@ impl Scenario {
             .start_paused(true)
             .build()
             .unwrap();
+        seed_chance(self.seed);
         runtime.block_on(self.simulate(policy))
     }
 

@@ -1,5 +1,7 @@
 //! The balancer's own files, with shuttle's locks and atomics.
 
+#[path = "../../../src/balance/chance.rs"]
+pub(crate) mod chance;
 #[path = "../../../src/balance/counts.rs"]
 pub(crate) mod counts;
 #[path = "../../../src/balance/error.rs"]
