@@ -43,6 +43,7 @@ pub struct FaultProxy {
     address: SocketAddr,
     faults: watch::Sender<Option<NetFault>>,
     target: watch::Sender<SocketAddr>,
+    cuts: watch::Sender<()>,
     task: AbortHandle,
 }
 
@@ -59,11 +60,13 @@ impl FaultProxy {
         let address = listener.local_addr()?;
         let (faults, seen) = watch::channel(None);
         let (target, targets) = watch::channel(target);
-        let task = tokio::spawn(serve(address, listener, targets, seen)).abort_handle();
+        let (cuts, cut) = watch::channel(());
+        let task = tokio::spawn(serve(address, listener, targets, cut, seen)).abort_handle();
         Ok(Self {
             address,
             faults,
             target,
+            cuts,
             task,
         })
     }
@@ -76,6 +79,12 @@ impl FaultProxy {
     /// Passes new connections on to another server; those that exist stay where they are.
     pub fn set_target(&self, target: SocketAddr) {
         self.target.send_replace(target);
+    }
+
+    /// Cuts every connection that exists, also one that nothing is sent on. Together with
+    /// [`set_target`](Self::set_target) before it, none is left to the server of before.
+    pub fn cut(&self) {
+        self.cuts.send_replace(());
     }
 
     /// Sets what is wrong from now on, in place of what was; `None` heals. Connections notice at
@@ -95,6 +104,7 @@ async fn serve(
     address: SocketAddr,
     listener: TcpListener,
     targets: watch::Receiver<SocketAddr>,
+    mut cut: watch::Receiver<()>,
     mut faults: watch::Receiver<Option<NetFault>>,
 ) {
     let mut listener = Some(listener);
@@ -119,8 +129,17 @@ async fn serve(
         tokio::select! {
             accepted = open.accept() => {
                 if let (Ok((client, _)), true) = (accepted, fault != Some(NetFault::AcceptThenClose)) {
+                    // Before the target: whoever goes to the one of before is to see the cut.
+                    cut.mark_unchanged();
                     let target = *targets.borrow();
-                    relays.spawn(relay(client, target, faults.clone()));
+                    let relay = relay(client, target, faults.clone());
+                    let mut cut = cut.clone();
+                    relays.spawn(async move {
+                        tokio::select! {
+                            () = relay => {}
+                            _ = cut.changed() => {}
+                        }
+                    });
                 }
             }
             changed = faults.changed() => {
@@ -284,6 +303,23 @@ mod tests {
         proxy.set_fault(Some(NetFault::CutAfter(3)));
         assert_eq!(ask(&mut stream, "ab").await.unwrap(), "ab");
         assert_eq!(ask(&mut stream, "cd").await.unwrap_or_default(), "c");
+    }
+
+    #[tokio::test]
+    async fn after_a_cut_no_connection_leads_to_the_target_of_before() {
+        let (proxy, other) = (echo().await, echo().await);
+        let mut idle = connect(&proxy).await;
+        assert_eq!(ask(&mut idle, "x").await.unwrap(), "x");
+        proxy.set_target(other.address());
+        proxy.cut();
+        let mut byte = [0];
+        let heard = timeout(SOON, idle.read(&mut byte)).await.unwrap();
+        assert_eq!(heard.unwrap_or_default(), 0);
+        let mut next = connect(&proxy).await;
+        assert_eq!(ask(&mut next, "y").await.unwrap(), "y");
+        other.cut();
+        let heard = timeout(SOON, next.read(&mut byte)).await.unwrap();
+        assert_eq!(heard.unwrap_or_default(), 0, "it leads to the other one");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use crate::support::{PATIENCE, World, eventually, lab, stage};
 use headless_mysql::config::{ReplicaPolicy, Verify};
 use headless_mysql::discovery::FixedList;
 use headless_mysql::error::ConnectError;
-use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
+use headless_mysql::testkit::proxy::FaultProxy;
 use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error};
 use std::collections::BTreeSet;
@@ -26,14 +26,12 @@ async fn door(stage: &Stage, ordinal: u32) -> FaultProxy {
 }
 
 /// Leads each door to the server of the same place in `servers`, and cuts what goes through them.
-async fn lead(doors: &[FaultProxy; 2], servers: [SocketAddr; 2]) {
+fn lead(doors: &[FaultProxy; 2], servers: [SocketAddr; 2]) {
     for (door, server) in doors.iter().zip(servers) {
         door.set_target(server);
-        door.set_fault(Some(NetFault::CutAfter(0)));
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
     for door in doors {
-        door.set_fault(None);
+        door.cut();
     }
 }
 
@@ -67,12 +65,12 @@ async fn two_servers_that_swap_addresses_under_load_run_nothing_meant_for_the_ot
     });
     for _ in 0..4 {
         writes.progress(50).await;
-        lead(&doors, [servers[1], servers[0]]).await;
+        lead(&doors, [servers[1], servers[0]]);
         eventually("the wrong server was met", async || {
             says_it_is(&world.cluster, "mysql-1")
         })
         .await;
-        lead(&doors, servers).await;
+        lead(&doors, servers);
     }
     writes.progress(50).await;
     let (writes, reads) = (writes.stop().await, reads.stop().await);

@@ -18,13 +18,13 @@ use tokio::time::Instant;
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// How long the calls of these tests may take.
-const DEADLINE: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The application's account on servers at fixed addresses, quick to give up on one of them.
 fn config(stage: &Stage) -> Config {
     stage
         .config()
-        .with_connect_timeout(Duration::from_millis(200))
+        .with_connect_timeout(Duration::from_millis(500))
 }
 
 async fn fixed(config: Config, pods: impl IntoIterator<Item = SocketAddr>) -> Cluster {
