@@ -105,7 +105,7 @@ impl Lab {
     pub async fn move_to_new_address(&self, ordinal: u32) -> Result<IpAddr, LabError> {
         let address = self.fresh_address()?;
         self.start_at(ordinal, address).await?;
-        if ordinal == 0 {
+        if ordinal == self.primary() {
             self.repoint_replicas().await?;
         } else if self.primary_lives()? {
             self.replicates(&*self.node(ordinal)?).await?;
@@ -189,10 +189,10 @@ impl Lab {
     ///
     /// When it is the primary, when there is no such replica or it does not end in time.
     pub async fn remove(&self, ordinal: u32) -> Result<(), LabError> {
-        if ordinal == 0 {
+        let _scaling = self.scaling.lock().await;
+        if ordinal == self.primary() {
             return Err(LabError::Config("the primary cannot be removed".to_owned()));
         }
-        let _scaling = self.scaling.lock().await;
         let node = self.node(ordinal)?;
         let mut held = node.hold().await;
         held.stop().await?;
@@ -201,7 +201,7 @@ impl Lab {
     }
 
     fn primary_lives(&self) -> Result<bool, LabError> {
-        let face = self.node(0)?.face();
+        let face = self.node(self.primary())?.face();
         Ok(face.pid.is_some() && !face.frozen)
     }
 }
