@@ -64,6 +64,24 @@ impl Lab {
         held.start(self.start_of(&node, node.face().address)?).await
     }
 
+    /// As [`Lab::restart`], with more options on the command line, for this one start only: see
+    /// [`LabBuilder::server_option`](super::LabBuilder::server_option).
+    ///
+    /// # Errors
+    ///
+    /// As [`Lab::restart`].
+    pub async fn restart_with<I>(&self, ordinal: u32, options: I) -> Result<(), LabError>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let node = self.node(ordinal)?;
+        let mut held = node.hold().await;
+        let mut start = self.start_of(&node, node.face().address)?;
+        start.options.extend(options.into_iter().map(Into::into));
+        held.start(start).await
+    }
+
     /// An address of this lab that no server has had yet, for [`Lab::start_at`] or for a double of
     /// the test's own. Nothing listens there.
     ///
