@@ -258,7 +258,7 @@ async fn each_bad_certificate_has_its_own_error_and_keeps_only_its_pod_away() {
     // And here nothing is.
     let cluster = connect(trust.config(&stage, SslMode::Required)).await;
     let all = BTreeSet::from([2, 3, 4, 5, 6]);
-    assert_eq!(seen(&cluster, 120).await, all);
+    assert_eq!(seen(&cluster, 300).await, all);
 
     stage.lab.stop(5).await.unwrap();
     let cluster = connect(trust.config(&stage, SslMode::VerifyIdentity)).await;
