@@ -7,7 +7,7 @@
 use super::connect::{Facts, Raw, SessionKind};
 use super::pool::Pool;
 use super::position::Position;
-use crate::error::ConnectError;
+use crate::error::{ConnectError, PodId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::task::JoinHandle;
@@ -22,21 +22,47 @@ pub(crate) struct Report {
 }
 
 /// See the module documentation. Dropping it closes the connection.
-#[derive(Default)]
-pub(crate) struct Monitor {
-    raw: Option<Raw>,
+pub(crate) struct Monitor<C = Raw> {
+    raw: Option<C>,
     /// A login under way. It goes on while nobody asks, up to the connect timeout: a server that
     /// takes longer for it than one question may take would never be heard otherwise.
-    login: Option<Login>,
+    login: Option<Login<C>>,
     /// How a login ended that nobody was waiting for: what is known while the next one takes its time.
     failed: Option<ConnectError>,
 }
 
-struct Login(JoinHandle<Result<(Raw, Facts), ConnectError>>);
+struct Login<C>(JoinHandle<Result<(C, Facts), ConnectError>>);
 
-impl Drop for Login {
+impl<C> Drop for Login<C> {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// What a monitor needs of a pod. Tests have pods without sockets, whose answers take as long as
+/// they say.
+trait Asked {
+    type Conn;
+
+    fn pod(&self) -> &PodId;
+
+    /// Begins a login, which goes on by itself.
+    fn log_in(&self) -> Login<Self::Conn>;
+
+    /// `None`: the connection is of no use any more.
+    async fn question(&self, conn: Self::Conn) -> Option<(Self::Conn, Facts)>;
+
+    /// What is left to say when the runtime goes down.
+    fn closed(&self) -> ConnectError;
+}
+
+impl<C> Default for Monitor<C> {
+    fn default() -> Self {
+        Self {
+            raw: None,
+            login: None,
+            failed: None,
+        }
     }
 }
 
@@ -52,28 +78,39 @@ impl Monitor {
         pool: &Arc<Pool>,
         until: Instant,
     ) -> Result<Report, ConnectError> {
-        let begun = Instant::now();
-        let answer = tokio::time::timeout_at(until, self.answer(pool)).await;
-        let facts = answer.unwrap_or_else(|_| {
-            Err(self.failed.take().unwrap_or_else(|| ConnectError::Silent {
-                pod: pool.pod().clone(),
-                after: begun.elapsed(),
-            }))
-        })?;
+        let facts = self.hear(pool, until).await?;
         pool.observe(&facts);
         Ok(Report {
             writable: facts.writable,
             replicated: facts.position.without_own(&facts.identity),
         })
     }
+}
+
+impl<C> Monitor<C> {
+    /// What the pod says within the time.
+    async fn hear(
+        &mut self,
+        pod: &impl Asked<Conn = C>,
+        until: Instant,
+    ) -> Result<Facts, ConnectError> {
+        let begun = Instant::now();
+        let answer = tokio::time::timeout_at(until, self.answer(pod)).await;
+        answer.unwrap_or_else(|_| {
+            Err(self.failed.take().unwrap_or_else(|| ConnectError::Silent {
+                pod: pod.pod().clone(),
+                after: begun.elapsed(),
+            }))
+        })
+    }
 
     /// # Cancel safety
     ///
     /// A connection that was asked is closed, for it did not answer in time; a login goes on.
-    async fn answer(&mut self, pool: &Arc<Pool>) -> Result<Facts, ConnectError> {
+    async fn answer(&mut self, pod: &impl Asked<Conn = C>) -> Result<Facts, ConnectError> {
         self.failed = None;
         if let Some(raw) = self.raw.take()
-            && let Some(facts) = self.question(pool, raw).await
+            && let Some(facts) = self.question(pod, raw).await
         {
             return Ok(facts);
         }
@@ -82,17 +119,11 @@ impl Monitor {
                 .login
                 .as_ref()
                 .is_some_and(|login| login.0.is_finished());
-            let login = self.login.get_or_insert_with(|| {
-                let pool = Arc::clone(pool);
-                let handle = pool.handle.clone();
-                Login(
-                    handle.spawn(async move { pool.dialler.connect(SessionKind::ReadOnly).await }),
-                )
-            });
+            let login = self.login.get_or_insert_with(|| pod.log_in());
             let done = (&mut login.0).await;
             self.login = None;
             // An error of the task: the runtime is going down.
-            let (raw, facts) = match done.unwrap_or_else(|_| Err(pool.closed())) {
+            let (raw, facts) = match done.unwrap_or_else(|_| Err(pod.closed())) {
                 Ok(answered) => answered,
                 // That may be a while ago.
                 Err(error) if is_over => {
@@ -107,18 +138,40 @@ impl Monitor {
                 return Ok(facts);
             }
             // What it said when it let us in may be a while ago.
-            if let Some(facts) = self.question(pool, raw).await {
+            if let Some(facts) = self.question(pod, raw).await {
                 return Ok(facts);
             }
         }
     }
 
-    /// `None`: the connection is of no use any more.
-    async fn question(&mut self, pool: &Pool, mut raw: Raw) -> Option<Facts> {
-        let kind = SessionKind::ReadOnly;
-        let (_, facts) = pool.dialler.introduce(&mut raw, kind).await.ok()?;
+    async fn question(&mut self, pod: &impl Asked<Conn = C>, raw: C) -> Option<Facts> {
+        let (raw, facts) = pod.question(raw).await?;
         self.raw = Some(raw);
         Some(facts)
+    }
+}
+
+impl Asked for Arc<Pool> {
+    type Conn = Raw;
+
+    fn pod(&self) -> &PodId {
+        Pool::pod(self)
+    }
+
+    fn log_in(&self) -> Login<Raw> {
+        let pool = Arc::clone(self);
+        let login = async move { pool.dialler.connect(SessionKind::ReadOnly).await };
+        Login(self.handle.spawn(login))
+    }
+
+    async fn question(&self, mut raw: Raw) -> Option<(Raw, Facts)> {
+        let asked = self.dialler.introduce(&mut raw, SessionKind::ReadOnly);
+        let (_, facts) = asked.await.ok()?;
+        Some((raw, facts))
+    }
+
+    fn closed(&self) -> ConnectError {
+        Pool::closed(self)
     }
 }
 
@@ -141,3 +194,6 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,23 +4,32 @@ use crate::load::{Fate, Record};
 use headless_mysql::prelude::*;
 use headless_mysql::testkit::lab::ServerKind;
 use headless_mysql::testkit::stage::Stage;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The rows: acknowledged ones once, refused ones not, unknown ones at most once, pairs whole, and
-/// all of them written by the primary. The same on every server.
-pub(crate) async fn check_rows(stage: &Stage, record: &Record) {
+/// all of them written by who was the primary (`offices`) at that time. The same on every server.
+pub(crate) async fn check_rows(stage: &Stage, record: &Record, offices: &[u32]) {
+    let primary = stage.lab.primary();
     let mut all = Vec::new();
     for ordinal in stage.lab.ordinals() {
         let mut conn = stage.lab.admin(ordinal).await.unwrap();
         conn.query_drop(format!("USE {}", stage.lab.database()))
             .await
             .unwrap();
-        let rows: Vec<(u64, String)> = conn.query("SELECT id, pod FROM entries").await.unwrap();
+        // The numbers go on where the last primary has left off.
+        let rows = "SELECT id, pod, at FROM entries ORDER BY at";
+        let rows: Vec<(u64, u32, u64)> = conn.query(rows).await.unwrap();
         all.push(rows);
     }
+    let written = &all[primary as usize];
+    let mut writers: Vec<u32> = written
+        .iter()
+        .map(|(_, server_id, _)| server_id - 1)
+        .collect();
+    writers.dedup();
+    assert_eq!(writers, offices, "who wrote, and who was to write");
     let mut times: BTreeMap<u64, usize> = BTreeMap::new();
-    for (id, pod) in &all[0] {
-        assert_eq!(pod, "1", "row {id} was written by server {pod}");
+    for (id, ..) in written {
         *times.entry(*id).or_default() += 1;
     }
     for (id, fate) in &record.fates {
@@ -32,14 +41,30 @@ pub(crate) async fn check_rows(stage: &Stage, record: &Record) {
         }
     }
     assert!(times.is_empty(), "rows that nobody wrote: {times:?}");
-    let there: BTreeMap<u64, ()> = all[0].iter().map(|(id, _)| (*id, ())).collect();
+    let there: BTreeSet<u64> = written.iter().map(|(id, ..)| *id).collect();
     for (one, other) in &record.pairs {
-        let whole = there.contains_key(one) == there.contains_key(other);
+        let whole = there.contains(one) == there.contains(other);
         assert!(whole, "half of the transaction of {one} and {other}");
     }
-    for (replica, rows) in all.iter().enumerate().skip(1) {
-        assert_eq!(rows.len(), all[0].len(), "rows on mysql-{replica}");
+    for (ordinal, rows) in all.iter().enumerate() {
+        assert_eq!(rows.len(), written.len(), "rows on mysql-{ordinal}");
+        assert!(rows == written, "mysql-{ordinal} holds other rows");
     }
+}
+
+/// Every server has executed the same: none anything of its own while it was no primary.
+pub(crate) async fn check_same_history(stage: &Stage, kind: ServerKind) {
+    let mut all = BTreeSet::new();
+    for ordinal in stage.lab.ordinals() {
+        let mut conn = stage.lab.admin(ordinal).await.unwrap();
+        let question = match kind {
+            ServerKind::MySql => "SELECT @@global.gtid_executed",
+            _ => "SELECT @@global.gtid_binlog_pos",
+        };
+        let said: Option<String> = conn.query_first(question).await.unwrap();
+        all.insert(said.unwrap());
+    }
+    assert_eq!(all.len(), 1, "{all:?}");
 }
 
 /// No replica has executed anything of its own.

@@ -6,18 +6,25 @@ use headless_mysql::testkit::stage::Stage;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use tokio::sync::MutexGuard;
 
 /// One proxy for each server.
 pub(crate) struct Doors {
     pub(crate) stage: Arc<Stage>,
     proxies: Mutex<BTreeMap<u32, FaultProxy>>,
+    /// Who has been the primary, in this order.
+    offices: Mutex<Vec<u32>>,
+    /// Held while something is wrong with DNS.
+    dns: tokio::sync::Mutex<()>,
 }
 
 impl Doors {
     pub(crate) async fn open(stage: Arc<Stage>) -> Self {
         let doors = Self {
-            stage,
             proxies: Mutex::default(),
+            offices: Mutex::new(vec![stage.lab.primary()]),
+            dns: tokio::sync::Mutex::default(),
+            stage,
         };
         for ordinal in doors.stage.lab.ordinals() {
             doors.move_pod(ordinal).await;
@@ -70,6 +77,21 @@ impl Doors {
         self.stage.lab.restart(ordinal).await.unwrap();
     }
 
+    /// Makes another server the primary; nothing that was acknowledged is lost by that.
+    pub(crate) async fn promote(&self, ordinal: u32) {
+        self.stage.lab.promote(ordinal).await.unwrap();
+        self.offices.lock().unwrap().push(ordinal);
+    }
+
+    pub(crate) fn offices(&self) -> Vec<u32> {
+        self.offices.lock().unwrap().clone()
+    }
+
+    /// Whoever holds this is the only one to trouble DNS, or sees it untroubled.
+    pub(crate) async fn dns_turn(&self) -> MutexGuard<'_, ()> {
+        self.dns.lock().await
+    }
+
     pub(crate) fn dns_fault(&self, fault: Option<DnsFault>) {
         self.stage.dns.set_fault(fault);
     }
@@ -83,9 +105,10 @@ impl Doors {
             self.net(ordinal, None);
             self.stage.set_ready(ordinal, true).unwrap();
         }
-        self.stage.lab.set_read_only(0, false).await.unwrap();
-        for replica in 1..3 {
-            self.stage.lab.set_read_only(replica, true).await.unwrap();
+        let lab = &self.stage.lab;
+        for ordinal in lab.ordinals() {
+            let is_replica = ordinal != lab.primary();
+            lab.set_read_only(ordinal, is_replica).await.unwrap();
         }
     }
 }

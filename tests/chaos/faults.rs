@@ -1,14 +1,17 @@
 //! Which faults strike, when, and for how long: all of it from one seed.
 
 use crate::doors::Doors;
+use crate::load::Load;
+use crate::{Office, PATIENCE};
+use headless_mysql::Cluster;
 use headless_mysql::testkit::dns::Fault as DnsFault;
 use headless_mysql::testkit::proxy::NetFault;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 /// What strikes.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +22,10 @@ enum Fault {
     Swap,
     PrimaryReadOnly,
     ReplicaWritable,
+    /// A replica is writable, and seen to be: nobody can tell which of the two is the primary.
+    TwoWritable,
+    /// A planned switch-over.
+    Promote,
     Net(NetFault),
     NotReady,
     Dns(DnsFault),
@@ -40,8 +47,16 @@ struct Strike {
 /// The faults of a run: some strike servers and their network, some DNS, both at the same time.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    office: Office,
     pods: Vec<Strike>,
     dns: Vec<Strike>,
+}
+
+/// What the faults strike.
+pub(crate) struct Scene<'a> {
+    pub(crate) doors: &'a Doors,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) load: &'a Load,
 }
 
 /// How many of each kind there were.
@@ -49,9 +64,10 @@ pub(crate) struct Plan {
 pub(crate) struct Tally(BTreeMap<String, usize>);
 
 impl Plan {
-    pub(crate) fn new(seed: u64, faults: u64) -> Self {
+    pub(crate) fn new(seed: u64, faults: u64, office: Office) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut plan = Self {
+            office,
             pods: Vec::new(),
             dns: Vec::new(),
         };
@@ -61,7 +77,7 @@ impl Plan {
                 fault: if of_dns {
                     dns_fault(&mut rng)
                 } else {
-                    pod_fault(&mut rng)
+                    plan.pod_fault(&mut rng)
                 },
                 ordinal: rng.random_range(0..3),
                 lasts: Duration::from_millis(rng.random_range(20..500)),
@@ -77,9 +93,24 @@ impl Plan {
         plan
     }
 
+    /// Whether the primary moves is no matter of luck.
+    fn pod_fault(&self, rng: &mut SmallRng) -> Fault {
+        let fault = pod_fault(rng);
+        match (self.office, self.pods.len() % 8) {
+            (Office::Stays, _) => fault,
+            (Office::Moves, 0 | 4) => Fault::Promote,
+            (Office::Moves, 2) => Fault::TwoWritable,
+            (Office::Moves, _) => match fault {
+                // Unseen, that is a primary like any other; see `TwoWritable`.
+                Fault::ReplicaWritable => Fault::PrimaryReadOnly,
+                fault => fault,
+            },
+        }
+    }
+
     /// Lets the faults strike, and ends each.
-    pub(crate) async fn run(self, doors: &Doors) -> Tally {
-        let (pods, dns) = tokio::join!(all(doors, self.pods), all(doors, self.dns));
+    pub(crate) async fn run(self, scene: &Scene<'_>) -> Tally {
+        let (pods, dns) = tokio::join!(all(scene, self.pods), all(scene, self.dns));
         let mut tally = pods;
         for (kind, count) in dns.0 {
             *tally.0.entry(kind).or_default() += count;
@@ -142,7 +173,42 @@ fn dns_fault(rng: &mut SmallRng) -> Fault {
     }
 }
 
-async fn all(doors: &Doors, strikes: Vec<Strike>) -> Tally {
+impl Scene<'_> {
+    /// Waits until the cluster's idea of who takes the writes is this.
+    async fn primaries_become(&self, wanted: &[u32]) {
+        let wanted: BTreeSet<u32> = wanted.iter().copied().collect();
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let status = self.cluster.status();
+            let primaries = status.pods.iter().filter(|pod| pod.primary);
+            let primaries = primaries.filter_map(|pod| Some(pod.ordinal?.get()));
+            if primaries.collect::<BTreeSet<u32>>() == wanted {
+                return;
+            }
+            assert!(Instant::now() < give_up, "not {wanted:?}: {status:#?}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// One server is writable that should not be. It may be so only while the cluster hears of the
+    /// primary that it is: one that cannot be asked is succeeded by whoever is writable, rightly.
+    async fn two_writable(&self, primary: u32, replica: u32, lasts: Duration) {
+        let lab = &self.doors.stage.lab;
+        let _dns = self.doors.dns_turn().await;
+        // What it is heard to have become, it was heard to be.
+        lab.set_read_only(primary, true).await.unwrap();
+        self.primaries_become(&[]).await;
+        lab.set_read_only(primary, false).await.unwrap();
+        self.primaries_become(&[primary]).await;
+        lab.set_read_only(replica, false).await.unwrap();
+        self.primaries_become(&[primary, replica]).await;
+        sleep(lasts).await;
+        lab.set_read_only(replica, true).await.unwrap();
+        self.primaries_become(&[primary]).await;
+    }
+}
+
+async fn all(scene: &Scene<'_>, strikes: Vec<Strike>) -> Tally {
     let mut tally = Tally::default();
     for strike in strikes {
         let name = format!("{:?}", strike.fault);
@@ -157,16 +223,24 @@ async fn all(doors: &Doors, strikes: Vec<Strike>) -> Tally {
             _ => name,
         };
         *tally.0.entry(name).or_default() += 1;
-        one(doors, strike).await;
+        one(scene, strike).await;
         sleep(strike.then).await;
     }
     tally
 }
 
-async fn one(doors: &Doors, strike: Strike) {
+async fn one(scene: &Scene<'_>, strike: Strike) {
     let Strike { ordinal, lasts, .. } = strike;
+    let doors = scene.doors;
     let lab = &doors.stage.lab;
-    let replica = 1 + ordinal % 2;
+    let primary = lab.primary();
+    let replica = (primary + 1 + ordinal % 2) % 3;
+    let _dns = match strike.fault {
+        Fault::Dns(_) | Fault::DnsStale | Fault::DnsFlapping | Fault::DnsEmpty => {
+            Some(doors.dns_turn().await)
+        }
+        _ => None,
+    };
     match strike.fault {
         Fault::Kill => {
             doors.kill(ordinal).await;
@@ -199,9 +273,17 @@ async fn one(doors: &Doors, strike: Strike) {
             doors.straighten();
         }
         Fault::PrimaryReadOnly => {
-            lab.set_read_only(0, true).await.unwrap();
+            lab.set_read_only(primary, true).await.unwrap();
             sleep(lasts).await;
-            lab.set_read_only(0, false).await.unwrap();
+            lab.set_read_only(primary, false).await.unwrap();
+        }
+        Fault::TwoWritable => scene.two_writable(primary, replica, lasts).await,
+        Fault::Promote => {
+            doors.promote(replica).await;
+            scene.primaries_become(&[replica]).await;
+            // Each of them writes, or little is proven.
+            let progress = timeout(PATIENCE, scene.load.progress(20)).await;
+            assert!(progress.is_ok(), "mysql-{replica} is not written to");
         }
         // A write that went astray would be executed.
         Fault::ReplicaWritable => {

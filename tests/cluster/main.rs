@@ -9,6 +9,7 @@ mod blackhole;
 mod cutoff;
 mod discovery_trouble;
 mod double;
+mod engine;
 mod failover;
 mod handshake;
 mod identity;

@@ -224,7 +224,7 @@ async fn each_bad_certificate_has_its_own_error_and_keeps_only_its_pod_away() {
     let names = |n: u32| [format!("mysql-{n}.{SERVICE}")];
     let authority = &trust.authority;
     let lab = trust
-        .lab(4)
+        .lab(5)
         // Another pod's.
         .tls(
             1,
@@ -240,27 +240,34 @@ async fn each_bad_certificate_has_its_own_error_and_keeps_only_its_pod_away() {
             3,
             stranger.issue_for_pod("mysql", 3).unwrap(),
             authority.pem(),
+        )
+        .tls(
+            4,
+            authority.issue_not_yet_valid(names(4)).unwrap(),
+            authority.pem(),
         );
     let stage = Stage::with(lab).await.unwrap();
 
     let config = trust.config(&stage, SslMode::VerifyIdentity);
     let cluster = connect(config).await;
-    assert_eq!(seen(&cluster, 60).await, BTreeSet::from([5]));
+    assert_eq!(seen(&cluster, 60).await, BTreeSet::from([6]));
     cluster.primary().query_drop("DO 1").await.unwrap();
     // The name is no matter here.
     let cluster = connect(trust.config(&stage, SslMode::VerifyCa)).await;
-    assert_eq!(seen(&cluster, 60).await, BTreeSet::from([2, 5]));
+    assert_eq!(seen(&cluster, 60).await, BTreeSet::from([2, 6]));
     // And here nothing is.
     let cluster = connect(trust.config(&stage, SslMode::Required)).await;
-    assert_eq!(seen(&cluster, 100).await, BTreeSet::from([2, 3, 4, 5]));
+    let all = BTreeSet::from([2, 3, 4, 5, 6]);
+    assert_eq!(seen(&cluster, 300).await, all);
 
-    stage.lab.stop(4).await.unwrap();
+    stage.lab.stop(5).await.unwrap();
     let cluster = connect(trust.config(&stage, SslMode::VerifyIdentity)).await;
     let said = refusal(cluster.replicas().policy(ReplicaPolicy::ReplicaOnly)).await;
     for (n, problem) in [
         (1, TlsProblem::WrongName),
         (2, TlsProblem::Expired),
         (3, TlsProblem::UnknownAuthority),
+        (4, TlsProblem::NotYetValid),
     ] {
         let address = stage.lab.address(n);
         let words = format!("no TLS with mysql-{n} ({address}:3306): {problem}");

@@ -283,6 +283,43 @@ async fn a_moved_server_keeps_its_data_and_replication() {
 }
 
 #[tokio::test]
+async fn a_promoted_server_takes_the_writes_and_all_others_follow_it_from_then_on() {
+    let lab = start(2).await.unwrap();
+    insert(&mut with_table(&lab).await).await;
+    lab.promote(2).await.unwrap();
+    assert_eq!(lab.primary(), 2);
+    insert(&mut lab.connect(2).await.unwrap()).await;
+    lab.wait_for_replication(SOON).await.unwrap();
+    assert_eq!(rows(&lab, 0).await, 2, "the old primary follows");
+
+    // Whoever comes back is what it was.
+    for ordinal in 0..3 {
+        lab.kill(ordinal).await.unwrap();
+        lab.restart(ordinal).await.unwrap();
+    }
+    lab.move_to_new_address(2).await.unwrap();
+    insert(&mut lab.connect(2).await.unwrap()).await;
+    let mut old = lab.connect(0).await.unwrap();
+    assert!(old.query_drop("INSERT INTO t () VALUES ()").await.is_err());
+    assert!(matches!(lab.remove(2).await, Err(LabError::Config(_))));
+
+    // And there and back again: nothing that one of them wrote is missing anywhere.
+    for ordinal in [0, 1, 0] {
+        lab.promote(ordinal).await.unwrap();
+        insert(&mut lab.connect(ordinal).await.unwrap()).await;
+    }
+    lab.wait_for_replication(SOON).await.unwrap();
+    for ordinal in 0..3 {
+        assert_eq!(rows(&lab, ordinal).await, 6);
+    }
+
+    lab.kill(1).await.unwrap();
+    let dead = lab.promote(1).await;
+    assert!(matches!(dead, Err(LabError::NotRunning { .. })), "{dead:?}");
+    insert(&mut lab.connect(0).await.unwrap()).await;
+}
+
+#[tokio::test]
 async fn a_wiped_server_has_accounts_but_no_data_and_no_gtid() {
     let lab = start(1).await.unwrap();
     insert(&mut with_table(&lab).await).await;

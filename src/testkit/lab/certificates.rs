@@ -94,7 +94,7 @@ impl Authority {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.issue_until(names, 2100)
+        self.issue_between(names, [2019, 2100])
     }
 
     /// As [`Authority::issue`], but expired for years.
@@ -107,7 +107,20 @@ impl Authority {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.issue_until(names, 2020)
+        self.issue_between(names, [2019, 2020])
+    }
+
+    /// As [`Authority::issue`], but not valid for decades to come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authority::issue`].
+    pub fn issue_not_yet_valid<I>(&self, names: I) -> Result<Identity, LabError>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.issue_between(names, [2099, 2100])
     }
 
     /// The certificate of a pod: its stable name in the namespace `default`, and the short forms.
@@ -119,7 +132,8 @@ impl Authority {
         self.issue(pod_names(statefulset, ordinal))
     }
 
-    fn issue_until<I>(&self, names: I, year: i32) -> Result<Identity, LabError>
+    /// Valid from the first day of one year to that of another.
+    fn issue_between<I>(&self, names: I, years: [i32; 2]) -> Result<Identity, LabError>
     where
         I: IntoIterator,
         I::Item: Into<String>,
@@ -128,8 +142,8 @@ impl Authority {
         let common = names.first().cloned().unwrap_or_default();
         let mut params = CertificateParams::new(names).map_err(failed)?;
         params.distinguished_name.push(DnType::CommonName, common);
-        params.not_before = date_time_ymd(2019, 1, 1);
-        params.not_after = date_time_ymd(year, 1, 1);
+        let [from, to] = years.map(|year| date_time_ymd(year, 1, 1));
+        (params.not_before, params.not_after) = (from, to);
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,

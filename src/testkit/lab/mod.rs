@@ -2,8 +2,9 @@
 //!
 //! Each server is a child process with an address of its own on the loopback network, port 3306,
 //! its pod's name as `@@hostname` where the machine permits that, and a data directory that goes
-//! away with the lab. Ordinal 0 is the primary; the others replicate from it by GTID and are read
-//! only. Servers can be killed, frozen, moved and emptied while clients use them.
+//! away with the lab. Ordinal 0 is the primary until another one is promoted; the others replicate
+//! from it by GTID and are read only. Servers can be killed, frozen, moved and emptied while clients
+//! use them.
 //!
 //! The lab owns its processes, directories and addresses. It must never leave one behind, however
 //! the test ends: when this process is killed, the servers die with it (see `server.rs`). It must
@@ -44,6 +45,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -79,6 +81,8 @@ pub struct Lab {
     tools: Arc<Tools>,
     addresses: Mutex<Addresses>,
     nodes: RwLock<BTreeMap<u32, Arc<Node>>>,
+    /// Changed by a promotion only.
+    primary: AtomicU32,
     /// What servers present from their next start on.
     tls: Mutex<BTreeMap<u32, ServerTls>>,
     /// Held while the set of nodes changes.
@@ -121,6 +125,7 @@ impl Lab {
             }),
             addresses: Mutex::new(Addresses::claim()?),
             nodes: RwLock::default(),
+            primary: AtomicU32::new(0),
             tls: Mutex::new(settings.tls.clone()),
             scaling: tokio::sync::Mutex::default(),
             settings,
@@ -372,9 +377,9 @@ impl Lab {
     }
 
     fn start_of(&self, node: &Node, address: Ipv4Addr) -> Result<Start, LabError> {
-        let primary = match node.ordinal {
-            0 => None,
-            _ => Some(self.node(0)?.face().address),
+        let primary = match self.primary() {
+            primary if primary == node.ordinal => None,
+            primary => Some(self.node(primary)?.face().address),
         };
         let options = self.settings.options.iter();
         let options = options.filter(|(nodes, _)| nodes.contains(node.ordinal));

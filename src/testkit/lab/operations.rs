@@ -64,6 +64,24 @@ impl Lab {
         held.start(self.start_of(&node, node.face().address)?).await
     }
 
+    /// As [`Lab::restart`], with more options on the command line, for this one start only: see
+    /// [`LabBuilder::server_option`](super::LabBuilder::server_option).
+    ///
+    /// # Errors
+    ///
+    /// As [`Lab::restart`].
+    pub async fn restart_with<I>(&self, ordinal: u32, options: I) -> Result<(), LabError>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let node = self.node(ordinal)?;
+        let mut held = node.hold().await;
+        let mut start = self.start_of(&node, node.face().address)?;
+        start.options.extend(options.into_iter().map(Into::into));
+        held.start(start).await
+    }
+
     /// An address of this lab that no server has had yet, for [`Lab::start_at`] or for a double of
     /// the test's own. Nothing listens there.
     ///
@@ -105,7 +123,7 @@ impl Lab {
     pub async fn move_to_new_address(&self, ordinal: u32) -> Result<IpAddr, LabError> {
         let address = self.fresh_address()?;
         self.start_at(ordinal, address).await?;
-        if ordinal == 0 {
+        if ordinal == self.primary() {
             self.repoint_replicas().await?;
         } else if self.primary_lives()? {
             self.replicates(&*self.node(ordinal)?).await?;
@@ -189,10 +207,10 @@ impl Lab {
     ///
     /// When it is the primary, when there is no such replica or it does not end in time.
     pub async fn remove(&self, ordinal: u32) -> Result<(), LabError> {
-        if ordinal == 0 {
+        let _scaling = self.scaling.lock().await;
+        if ordinal == self.primary() {
             return Err(LabError::Config("the primary cannot be removed".to_owned()));
         }
-        let _scaling = self.scaling.lock().await;
         let node = self.node(ordinal)?;
         let mut held = node.hold().await;
         held.stop().await?;
@@ -201,7 +219,7 @@ impl Lab {
     }
 
     fn primary_lives(&self) -> Result<bool, LabError> {
-        let face = self.node(0)?.face();
+        let face = self.node(self.primary())?.face();
         Ok(face.pid.is_some() && !face.frozen)
     }
 }

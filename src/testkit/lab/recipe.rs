@@ -76,6 +76,10 @@ pub(super) struct Dialect {
     /// Points a replica at the primary and starts replication; one statement per line.
     pub(super) follow: fn(Ipv4Addr) -> [String; 2],
     pub(super) stop_replication: &'static str,
+    /// Makes a replica that has stopped one that never was any.
+    pub(super) forget_primary: &'static str,
+    /// What an old primary needs before it can follow another.
+    pub(super) become_replica: &'static [&'static str],
     /// Ends the sleep between two attempts to reach the primary.
     pub(super) wake_replication: [&'static str; 2],
     /// One row when both replication threads run and the primary is connected.

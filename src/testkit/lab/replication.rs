@@ -5,6 +5,7 @@
 //! would be waited for for ever.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -19,6 +20,11 @@ use super::node::Node;
 const POLL: Duration = Duration::from_millis(5);
 
 impl Lab {
+    /// The ordinal of the primary: 0, or whoever was promoted last.
+    pub fn primary(&self) -> u32 {
+        self.primary.load(Ordering::Acquire)
+    }
+
     /// Waits until every running replica has applied everything the primary has written so far.
     /// Replicas that are killed, stopped or frozen are left out.
     ///
@@ -28,10 +34,11 @@ impl Lab {
     /// the primary does not run.
     pub async fn wait_for_replication(&self, deadline: Duration) -> Result<(), LabError> {
         let end = Instant::now() + deadline;
-        let mut primary = self.admin(0).await?;
+        let ordinal = self.primary();
+        let mut primary = self.admin(ordinal).await?;
         let written: Option<String> = self
             .bounded(
-                0,
+                ordinal,
                 "reading the position",
                 primary.query_first(self.dialect().written),
             )
@@ -75,7 +82,7 @@ impl Lab {
     ///
     /// When replication does not run in time.
     pub async fn repoint_replicas(&self) -> Result<(), LabError> {
-        let primary = self.node(0)?.face().address;
+        let primary = self.node(self.primary())?.face().address;
         let turns = self.live_replicas().into_iter().map(|replica| async move {
             let mut conn = self.admin(replica.ordinal).await?;
             let stop = [self.dialect().stop_replication.to_owned()];
@@ -88,6 +95,56 @@ impl Lab {
             self.replicates(&replica).await
         });
         try_join_all(turns).await.map(drop)
+    }
+
+    /// Makes another server the primary, as an operator does who has time, so that nothing is lost:
+    /// the primary becomes read-only, every running replica applies what it has written, `ordinal`
+    /// takes writes, and all others replicate from it. It stays the primary for every operation,
+    /// and whoever restarts later follows it, the old one as well. Promoting the primary does
+    /// nothing. The two servers are neither killed nor restarted meanwhile: who asks for that waits.
+    ///
+    /// # Errors
+    ///
+    /// When one of the two does not run, and when replication is not there in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped halfway, no server takes writes.
+    pub async fn promote(&self, ordinal: u32) -> Result<(), LabError> {
+        let _scaling = self.scaling.lock().await;
+        let old = self.primary();
+        if old == ordinal {
+            return Ok(());
+        }
+        let (node, old_node) = (self.node(ordinal)?, self.node(old)?);
+        let _held = (node.hold().await, old_node.hold().await);
+        for node in [&node, &old_node] {
+            let face = node.face();
+            if face.pid.is_none() || face.frozen {
+                let pod = node.pod.clone();
+                return Err(LabError::NotRunning { pod });
+            }
+        }
+        self.set_read_only(old, true).await?;
+        self.wait_for_replication(self.deadline()).await?;
+        let dialect = self.dialect();
+        let leave = [dialect.stop_replication, dialect.forget_primary];
+        self.run(ordinal, "leaving the primary", &leave).await?;
+        self.run(old, "becoming a replica", dialect.become_replica)
+            .await?;
+        self.primary.store(ordinal, Ordering::Release);
+        self.repoint_replicas().await?;
+        self.set_read_only(ordinal, false).await
+    }
+
+    async fn run(&self, ordinal: u32, what: &str, statements: &[&str]) -> Result<(), LabError> {
+        let mut conn = self.admin(ordinal).await?;
+        for &statement in statements {
+            self.bounded(ordinal, what, conn.query_drop(statement))
+                .await?;
+        }
+        self.part(conn).await;
+        Ok(())
     }
 
     /// Waits until every running replica replicates. One that tried before the primary was there
@@ -160,7 +217,7 @@ impl Lab {
         let mut nodes = self.nodes();
         nodes.retain(|node| {
             let face = node.face();
-            node.ordinal != 0 && face.pid.is_some() && !face.frozen
+            node.ordinal != self.primary() && face.pid.is_some() && !face.frozen
         });
         nodes
     }

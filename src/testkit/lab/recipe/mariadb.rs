@@ -22,6 +22,9 @@ pub(super) static DIALECT: Dialect = Dialect {
     stale: &[],
     follow,
     stop_replication: "STOP SLAVE",
+    forget_primary: "RESET SLAVE ALL",
+    // What it has written itself is nothing that it has applied.
+    become_replica: &["SET GLOBAL gtid_slave_pos = @@global.gtid_binlog_pos"],
     wake_replication: ["STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD"],
     replication_runs: "SELECT 1 FROM information_schema.GLOBAL_STATUS \
         WHERE VARIABLE_NAME = 'SLAVE_RUNNING' AND VARIABLE_VALUE = 'ON'",
@@ -54,7 +57,7 @@ const SHAPE: [&str; 7] = [
 /// a commit is *written* before it is acknowledged: with `innodb-flush-log-at-trx-commit=0` rows
 /// that were acknowledged are lost when the process is killed. The doublewrite buffer stays on:
 /// a kill may tear the page that is being written.
-const RUNNING: [&str; 22] = [
+const RUNNING: [&str; 23] = [
     "--innodb-flush-log-at-trx-commit=2",
     "--sync-binlog=0",
     "--innodb-buffer-pool-size=16M",
@@ -73,6 +76,8 @@ const RUNNING: [&str; 22] = [
     "--log-bin=bin",
     "--log-slave-updates=1",
     "--relay-log=relay",
+    // The primary's as well, for it may become a replica.
+    "--slave-net-timeout=5",
     "--gtid-strict-mode=1",
     "--gtid-domain-id=0",
     // Relative to the data directory: a socket's path may have 107 characters only.
@@ -81,11 +86,7 @@ const RUNNING: [&str; 22] = [
 ];
 
 /// The init-file starts replication, after it has said where the primary is now.
-const REPLICA: [&str; 3] = [
-    "--read-only=1",
-    "--slave-net-timeout=5",
-    "--skip-slave-start",
-];
+const REPLICA: [&str; 2] = ["--read-only=1", "--skip-slave-start"];
 
 /// How to run the server, and the program that makes system tables, as this machine has them.
 pub(super) fn programs() -> Result<(Vec<String>, Vec<String>), LabError> {

@@ -31,6 +31,8 @@ pub(super) static DIALECT: Dialect = Dialect {
     stale: &["server.sock", "server.sock.lock"],
     follow,
     stop_replication: "STOP REPLICA",
+    forget_primary: "RESET REPLICA ALL",
+    become_replica: &[],
     wake_replication: ["STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD"],
     replication_runs: "SELECT 1 FROM performance_schema.replication_connection_status \
         JOIN performance_schema.replication_applier_status AS applier USING (CHANNEL_NAME) \
@@ -63,7 +65,7 @@ const SHAPE: [&str; 7] = [
 
 /// Commits are written before they are acknowledged and pages are written twice, for the reasons
 /// that hold for MariaDB.
-const RUNNING: [&str; 21] = [
+const RUNNING: [&str; 22] = [
     "--innodb-flush-log-at-trx-commit=2",
     "--sync-binlog=0",
     "--innodb-buffer-pool-size=16M",
@@ -80,6 +82,8 @@ const RUNNING: [&str; 21] = [
     "--table-definition-cache=400",
     "--log-bin=bin",
     "--relay-log=relay",
+    // The primary's as well, for it may become a replica.
+    "--replica-net-timeout=5",
     "--gtid-mode=ON",
     "--enforce-gtid-consistency=ON",
     // The port of this protocol would be the same for all.
@@ -94,11 +98,7 @@ const RUNNING: [&str; 21] = [
 const RETRIES: u32 = 1_000_000;
 
 /// The init-file starts replication, after it has said where the primary is now.
-const REPLICA: [&str; 3] = [
-    "--super-read-only=ON",
-    "--replica-net-timeout=5",
-    "--skip-replica-start",
-];
+const REPLICA: [&str; 2] = ["--super-read-only=ON", "--skip-replica-start"];
 
 /// How to run the server with the options of all its runs; it makes its system tables itself.
 pub(super) fn programs() -> Result<(Vec<String>, Vec<String>), LabError> {

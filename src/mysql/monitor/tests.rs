@@ -1,0 +1,144 @@
+//! Tests of the module above: pods without sockets, on a paused clock.
+
+use super::*;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+
+/// How long one look may take.
+const LOOK: Duration = Duration::from_secs(1);
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A pod that takes its time.
+struct Slow {
+    pod: PodId,
+    login: Duration,
+    question: Duration,
+    refuses: bool,
+    writable: Arc<AtomicBool>,
+    logins: AtomicUsize,
+}
+
+impl Slow {
+    fn new(login: Duration, question: Duration) -> Self {
+        Self {
+            pod: PodId::new("mysql-0", ([127, 0, 0, 1], 3306).into()),
+            login,
+            question,
+            refuses: false,
+            writable: Arc::default(),
+            logins: AtomicUsize::new(0),
+        }
+    }
+
+    fn refusal(&self) -> ConnectError {
+        ConnectError::WrongPod {
+            pod: self.pod.clone(),
+            hostname: "mysql-7".to_owned(),
+        }
+    }
+
+    fn logins(&self) -> usize {
+        self.logins.load(Ordering::Relaxed)
+    }
+}
+
+/// As of now.
+fn facts(writable: &AtomicBool) -> Facts {
+    Facts {
+        identity: "mysql-0/1".to_owned(),
+        writable: writable.load(Ordering::Relaxed),
+        position: Position::parse_mariadb("0-1-1").unwrap(),
+        origin: Arc::default(),
+        max_connections: None,
+    }
+}
+
+impl Asked for Slow {
+    type Conn = ();
+
+    fn pod(&self) -> &PodId {
+        &self.pod
+    }
+
+    fn log_in(&self) -> Login<()> {
+        self.logins.fetch_add(1, Ordering::Relaxed);
+        let (takes, writable) = (self.login, Arc::clone(&self.writable));
+        let refusal = self.refuses.then(|| self.refusal());
+        Login(tokio::spawn(async move {
+            tokio::time::sleep(takes).await;
+            match refusal {
+                Some(refusal) => Err(refusal),
+                None => Ok(((), facts(&writable))),
+            }
+        }))
+    }
+
+    async fn question(&self, (): ()) -> Option<((), Facts)> {
+        tokio::time::sleep(self.question).await;
+        Some(((), facts(&self.writable)))
+    }
+
+    fn closed(&self) -> ConnectError {
+        self.refusal()
+    }
+}
+
+/// One look, and how long it took.
+async fn look(monitor: &mut Monitor<()>, pod: &Slow) -> (Result<Facts, ConnectError>, Duration) {
+    let begun = Instant::now();
+    let heard = monitor.hear(pod, begun + LOOK).await;
+    (heard, begun.elapsed())
+}
+
+/// To ask once more would take longer than what is left of the look, this time and each time.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_ends_while_a_look_waits_for_it_is_the_answer_of_that_look() {
+    let pod = Slow::new(millis(1500), millis(900));
+    let mut monitor = Monitor::default();
+    let (heard, took) = look(&mut monitor, &pod).await;
+    assert!(matches!(heard, Err(ConnectError::Silent { .. })));
+    assert_eq!(took, LOOK);
+
+    let (heard, took) = look(&mut monitor, &pod).await;
+    heard.unwrap();
+    assert_eq!(took, millis(500));
+    // Known from now on, by the same connection.
+    for _ in 0..3 {
+        let (heard, took) = look(&mut monitor, &pod).await;
+        heard.unwrap();
+        assert_eq!(took, millis(900));
+    }
+    assert_eq!(pod.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_login_said_while_nobody_looked_is_asked_again() {
+    let pod = Slow::new(millis(1500), millis(300));
+    let mut monitor = Monitor::default();
+    assert!(look(&mut monitor, &pod).await.0.is_err());
+    tokio::time::sleep(LOOK).await;
+    pod.writable.store(true, Ordering::Relaxed);
+    let (heard, took) = look(&mut monitor, &pod).await;
+    assert!(heard.unwrap().writable);
+    assert_eq!((took, pod.logins()), (millis(300), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_failed_while_nobody_looked_is_why_a_slow_pod_is_not_heard() {
+    let mut pod = Slow::new(millis(1500), millis(300));
+    pod.refuses = true;
+    let mut monitor = Monitor::default();
+    let (heard, _) = look(&mut monitor, &pod).await;
+    assert!(matches!(heard, Err(ConnectError::Silent { .. })));
+    tokio::time::sleep(LOOK).await;
+    let (heard, took) = look(&mut monitor, &pod).await;
+    assert!(matches!(heard, Err(ConnectError::WrongPod { .. })));
+    assert_eq!((took, pod.logins()), (LOOK, 2));
+    // Heard by the look that waits for it.
+    let (heard, took) = look(&mut monitor, &pod).await;
+    assert!(matches!(heard, Err(ConnectError::WrongPod { .. })));
+    assert_eq!(took, millis(500));
+}
