@@ -320,11 +320,19 @@ async fn a_cluster_of_closed_ports_names_each_pod_that_could_have_served() {
     }
 }
 
-/// Connections of the application's account until the server has no room for another.
+/// Connections of the application's account until the server has no room for another, and those
+/// that others have closed are taken too: that takes a server a moment.
 async fn occupy(lab: &Lab, ordinal: u32) -> Vec<mysql_async::Conn> {
     let mut held = Vec::new();
-    while let Ok(conn) = lab.connect(ordinal).await {
-        held.push(conn);
+    let mut taken = Instant::now();
+    while taken.elapsed() < Duration::from_millis(500) {
+        match lab.connect(ordinal).await {
+            Ok(conn) => {
+                held.push(conn);
+                taken = Instant::now();
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
     }
     held
 }
