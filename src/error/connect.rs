@@ -5,6 +5,7 @@
 use super::account::{is_access_denied, is_wrong_login};
 use super::secure::{FileProblem, TlsProblem};
 use crate::balance::{Class, Classify};
+use crate::brief::Brief;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -67,8 +68,9 @@ pub enum ConnectError {
     },
     /// Nothing, or not enough, was said before the connect timeout.
     #[error(
-        "{pod} did not complete a MySQL login within {after:?} (unreachable, frozen, or what \
-         listens there does not speak MySQL)"
+        "{pod} did not complete a MySQL login within {} (unreachable, frozen, or what \
+         listens there does not speak MySQL)",
+        Brief(*after)
     )]
     Silent {
         /// Where.

@@ -12,6 +12,7 @@ pub use connect::{ConnectError, PodId};
 pub use secure::{FileProblem, TlsProblem};
 
 use crate::balance::EndpointReport;
+use crate::brief::Brief;
 use crate::config::ConfigError;
 use crate::discovery::ResolveError;
 use crate::name::NameError;
@@ -30,7 +31,7 @@ pub enum Error {
     Name(#[from] NameError),
 
     /// Discovery found no pod in time.
-    #[error("no pod of `{service}` was found within {waited:.1?}: {source}")]
+    #[error("no pod of `{service}` was found within {}: {source}", Brief(*waited))]
     Discovery {
         /// The Service asked for.
         service: String,
@@ -41,7 +42,7 @@ pub enum Error {
     },
 
     /// No primary could be reached in time; nothing was executed.
-    #[error("no primary to write to within {waited:.1?}; {}", list(pods))]
+    #[error("no primary to write to within {}; {}", Brief(*waited), list(pods))]
     NoPrimary {
         /// How long was waited.
         waited: Duration,
@@ -50,7 +51,7 @@ pub enum Error {
     },
 
     /// No pod could serve a read in time; nothing was executed.
-    #[error("no pod to read from within {waited:.1?}; {}", list(pods))]
+    #[error("no pod to read from within {}; {}", Brief(*waited), list(pods))]
     NoReplica {
         /// How long was waited.
         waited: Duration,
@@ -72,7 +73,7 @@ pub enum Error {
 
     /// The operation did not end before its deadline. **It may have been executed.** The
     /// connection is closed.
-    #[error("no answer from {pod} within {after:?}; the statement may have been executed")]
+    #[error("no answer from {pod} within {}; the statement may have been executed", Brief(*after))]
     Timeout {
         /// Where it ran.
         pod: PodId,
@@ -244,12 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_was_measured_is_told_with_one_digit_after_the_point() {
+    fn a_time_that_was_measured_is_told_without_its_nanoseconds() {
         let error = Error::NoPrimary {
             waited: Duration::from_nanos(5_002_346_426),
             pods: Vec::new(),
         };
-        let expected = "no primary to write to within 5.0s; no such pod is known";
+        let expected = "no primary to write to within 5s; no such pod is known";
         assert_eq!(error.to_string(), expected);
     }
 
