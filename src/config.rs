@@ -116,6 +116,10 @@ impl Config {
     /// The headless Service, as a short name (`mysql`), a name with its namespace
     /// (`mysql.default`) or a full one. No default. The name of a pod (`mysql-0.mysql`, in the same
     /// spellings) means that pod and no other.
+    ///
+    /// An IP address or `localhost` is no Service: servers that you can list are found by a
+    /// [`HostList`](crate::discovery::HostList), given to
+    /// [`Builder::resolver`](crate::cluster::Builder::resolver). This name may then be anything.
     #[must_use]
     pub fn with_service(mut self, service: impl Into<String>) -> Self {
         self.service = service.into();
