@@ -60,6 +60,7 @@ pub enum BalanceError<E> {
         Brief(*waited),
         list(endpoints)
     )]
+    #[non_exhaustive]
     Timeout {
         /// How long the call was under way.
         waited: Duration,
@@ -70,6 +71,7 @@ pub enum BalanceError<E> {
     },
     /// Too many calls are waiting already; this one was turned away at once.
     #[error("{waiting} calls are waiting for an endpoint already, which is the limit")]
+    #[non_exhaustive]
     QueueFull {
         /// How many wait.
         waiting: usize,

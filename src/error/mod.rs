@@ -2,6 +2,11 @@
 //!
 //! Owns one error type for the whole crate, by what the caller can do next. It must never carry a
 //! password, and never the rows of a result.
+//!
+//! # Fields to come
+//!
+//! Variants with fields may get more of them: match with `..`. A [`ResolveError`] is the
+//! exception, as a [`Resolve`](crate::discovery::Resolve) of your own has to build them.
 
 mod account;
 mod connect;
@@ -32,6 +37,7 @@ pub enum Error {
 
     /// Discovery found no pod in time.
     #[error("no pod of `{service}` was found within {}: {source}", Brief(*waited))]
+    #[non_exhaustive]
     Discovery {
         /// The Service asked for.
         service: String,
@@ -43,6 +49,7 @@ pub enum Error {
 
     /// No primary could be reached in time; nothing was executed.
     #[error("no primary to write to within {}; {}", Brief(*waited), list(pods))]
+    #[non_exhaustive]
     NoPrimary {
         /// How long was waited.
         waited: Duration,
@@ -52,6 +59,7 @@ pub enum Error {
 
     /// No pod could serve a read in time; nothing was executed.
     #[error("no pod to read from within {}; {}", Brief(*waited), list(pods))]
+    #[non_exhaustive]
     NoReplica {
         /// How long was waited.
         waited: Duration,
@@ -61,6 +69,7 @@ pub enum Error {
 
     /// Too many calls wait for a pod already; nothing was executed.
     #[error("{waiting} calls are waiting for a pod already, which is the limit")]
+    #[non_exhaustive]
     QueueFull {
         /// How many wait.
         waiting: usize,
@@ -74,6 +83,7 @@ pub enum Error {
     /// The operation did not end before its deadline. **It may have been executed.** The
     /// connection is closed.
     #[error("no answer from {pod} within {}; the statement may have been executed", Brief(*after))]
+    #[non_exhaustive]
     Timeout {
         /// Where it ran.
         pod: PodId,
@@ -83,6 +93,7 @@ pub enum Error {
 
     /// The connection broke during the operation. **It may have been executed.**
     #[error("the connection to {pod} was lost; the statement may have been executed: {source}")]
+    #[non_exhaustive]
     ConnectionLost {
         /// Where it ran.
         pod: PodId,
@@ -93,6 +104,7 @@ pub enum Error {
     /// An earlier operation on this connection was cut off before its end, so that what the server
     /// still has to say can no longer be told apart. Nothing was sent; take a new connection.
     #[error("an earlier operation on this connection to {pod} was cut off; take a new connection")]
+    #[non_exhaustive]
     Interrupted {
         /// The pod.
         pod: PodId,
@@ -101,6 +113,7 @@ pub enum Error {
     /// The pod has moved to another address while this connection was held. Nothing was sent; take
     /// a new connection.
     #[error("{pod} was replaced at another address; take a new connection")]
+    #[non_exhaustive]
     Superseded {
         /// The old incarnation.
         pod: PodId,
@@ -108,6 +121,7 @@ pub enum Error {
 
     /// The server answered the statement with an error.
     #[error("{}: {source}", place(pod))]
+    #[non_exhaustive]
     Server {
         /// Where it ran, if known.
         pod: Option<PodId>,
@@ -117,6 +131,7 @@ pub enum Error {
 
     /// The transaction was rolled back by the server; it can be run again as a whole.
     #[error("the transaction on {pod} was rolled back: {source}")]
+    #[non_exhaustive]
     RolledBack {
         /// Where it ran.
         pod: PodId,
@@ -127,6 +142,7 @@ pub enum Error {
     /// COMMIT was sent, and its outcome is **unknown**: neither success nor failure. Only the data
     /// can tell (look for a row the transaction would have written).
     #[error("whether the transaction on {pod} was committed is unknown: {source}")]
+    #[non_exhaustive]
     CommitUnknown {
         /// Where it ran.
         pod: PodId,
@@ -136,6 +152,7 @@ pub enum Error {
 
     /// A row does not fit the type asked for (a NULL where none fits, a text for a number).
     #[error("a row with the columns ({columns}) cannot be converted to `{wanted}`")]
+    #[non_exhaustive]
     Conversion {
         /// The Rust type.
         wanted: &'static str,
@@ -153,6 +170,7 @@ pub enum Error {
 
     /// `shutdown` gave up waiting for checkouts to come back; they end with their next statement.
     #[error("{in_use} connections were still in use when the shutdown's deadline passed")]
+    #[non_exhaustive]
     ShutdownTimeout {
         /// How many.
         in_use: usize,
