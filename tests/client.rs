@@ -334,6 +334,7 @@ async fn query_prints_a_table_from_the_side_asked_for() {
     let (ok, said) = run(&["query", &wrong, "SELECT 1", "--server", &server]).await;
     assert!(!ok && said.contains("refused the login"), "{said}");
     assert!(!said.contains("not-the-password"), "{said}");
+    assert_eq!(said.matches("refused the login").count(), 1, "{said}");
 }
 
 /// As in `mysql_client ... | head -1`, when `head` was quicker.

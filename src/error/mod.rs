@@ -3,6 +3,12 @@
 //! Owns one error type for the whole crate, by what the caller can do next. It must never carry a
 //! password, and never the rows of a result.
 //!
+//! # `Display` and `source`
+//!
+//! Every error of this crate tells the whole story with `{}`, the text of its source included, so
+//! that a log line that has only that is useful. `source` is there to be matched on. A reporter that
+//! prints the chain (`{:#}` of `anyhow`, say) therefore repeats the end of the story.
+//!
 //! # Fields to come
 //!
 //! Variants with fields may get more of them: match with `..`. A [`ResolveError`] is the
@@ -270,6 +276,52 @@ mod tests {
         };
         let expected = "no primary to write to within 5s; no such pod is known";
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn an_error_tells_the_whole_story_with_the_words_of_its_sources() {
+        let pod = || PodId::new("mysql-0", "127.0.0.1:3306".parse().unwrap());
+        let broken = || mysql_async::Error::from(std::io::Error::other("cable cut"));
+        let refused = || mysql_async::ServerError {
+            code: 1213,
+            message: "Deadlock found".to_owned(),
+            state: "40001".to_owned(),
+        };
+        let lost = || Error::ConnectionLost {
+            pod: pod(),
+            source: broken(),
+        };
+        let errors = [
+            Error::Discovery {
+                service: "mysql".to_owned(),
+                waited: Duration::from_secs(1),
+                source: Box::new(ResolveError::NoData {
+                    name: "mysql.".to_owned(),
+                }),
+            },
+            lost(),
+            Error::CommitUnknown {
+                pod: pod(),
+                source: Box::new(lost()),
+            },
+            Error::Driver(broken()),
+            Error::at(&pod(), mysql_async::Error::Server(refused())),
+            Error::RolledBack {
+                pod: pod(),
+                source: refused(),
+            },
+            Error::Config(ConfigError::MissingUser),
+            Error::Name(NameError::Localhost),
+            Error::Connect(ConnectError::ReadOnly { pod: pod() }),
+        ];
+        for error in &errors {
+            let told = error.to_string();
+            let mut next = std::error::Error::source(error);
+            while let Some(source) = next {
+                assert!(told.contains(&source.to_string()), "{told}: {source}");
+                next = source.source();
+            }
+        }
     }
 
     #[test]
