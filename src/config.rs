@@ -26,6 +26,7 @@
 mod choice;
 mod discovery;
 mod error;
+mod getters;
 mod pools;
 mod reads;
 mod secret;
@@ -42,7 +43,8 @@ pub use self::{
 };
 
 /// What a cluster needs to know. Made by [`Config::new`] or from a URL ([`crate::url`]), changed
-/// with the `with_*` methods, checked by [`Config::validate`].
+/// with the `with_*` methods, checked by [`Config::validate`]. Each option can be read back by the
+/// method of its name.
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,6 +55,7 @@ pub use self::{
 ///     .with_database("shop")
 ///     .with_statement_timeout(Some(Duration::from_secs(5)));
 /// assert!(config.validate().is_ok());
+/// assert_eq!(config.database(), Some("shop"));
 /// assert!(!format!("{config:?}").contains("secret"));
 /// ```
 #[derive(Clone)]
@@ -113,6 +116,10 @@ impl Config {
     /// The headless Service, as a short name (`mysql`), a name with its namespace
     /// (`mysql.default`) or a full one. No default. The name of a pod (`mysql-0.mysql`, in the same
     /// spellings) means that pod and no other.
+    ///
+    /// An IP address or `localhost` is no Service: servers that you can list are found by a
+    /// [`HostList`](crate::discovery::HostList), given to
+    /// [`Builder::resolver`](crate::cluster::Builder::resolver). This name may then be anything.
     #[must_use]
     pub fn with_service(mut self, service: impl Into<String>) -> Self {
         self.service = service.into();

@@ -59,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+mod brief;
 pub mod cluster;
 pub mod config;
 pub mod discovery;

@@ -28,9 +28,6 @@
 //! | `ssl_ca` | a path | [`Config::with_ssl_ca`] |
 //! | `ssl_cert`, `ssl_key` | paths | [`Config::with_ssl_identity`] |
 //! | `tls_name` | a name, also with `{host}`, `{pod}`, `{service}` | [`Config::with_tls_name`] |
-//! | `primary` | `ordinal`, `detected` | [`Config::with_primary`] |
-//! | `two_primaries` | `refuse`, `keep` | [`Config::with_two_primaries`] |
-//! | `cold_start` | `compare`, `trust` | [`Config::with_cold_start`] |
 //! | `kill_query` | `true`, `false` | [`Config::with_kill_query`] |
 //! | `min_connections` | a number | [`Config::with_min_connections`] |
 //! | `max_share` | a percentage | [`Config::with_max_share`] |

@@ -7,6 +7,7 @@
 use super::eligible::{Class, Classify};
 use super::guard::Guard;
 use super::vitals::{ProbeToken, Vitals};
+use crate::brief::Brief;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -109,6 +110,6 @@ where
             // It answered, so it is alive.
             Class::Fatal => token.succeeded(),
         },
-        Err(_) => token.failed(format!("no answer to a probe within {limit:?}")),
+        Err(_) => token.failed(format!("no answer to a probe within {}", Brief(limit))),
     }
 }

@@ -1,5 +1,6 @@
 //! What a call through the balancer can end in, and the report of each endpoint that goes with it.
 
+use crate::brief::Brief;
 use std::fmt;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ impl fmt::Display for EndpointReport {
         match &self.state {
             EndpointState::Ready => write!(f, "ready")?,
             EndpointState::Suspect => write!(f, "suspect")?,
-            EndpointState::Ejected(left) => write!(f, "ejected for {left:?}")?,
+            EndpointState::Ejected(left) => write!(f, "ejected for {}", Brief(*left))?,
             EndpointState::Probing => write!(f, "being probed")?,
         }
         write!(f, ", {} in flight", self.in_flight)?;
@@ -55,9 +56,11 @@ impl fmt::Display for EndpointReport {
 pub enum BalanceError<E> {
     /// No endpoint could serve the request before the deadline.
     #[error(
-        "no endpoint could serve the request within {waited:?}; {}",
+        "no endpoint could serve the request within {}; {}",
+        Brief(*waited),
         list(endpoints)
     )]
+    #[non_exhaustive]
     Timeout {
         /// How long the call was under way.
         waited: Duration,
@@ -68,6 +71,7 @@ pub enum BalanceError<E> {
     },
     /// Too many calls are waiting already; this one was turned away at once.
     #[error("{waiting} calls are waiting for an endpoint already, which is the limit")]
+    #[non_exhaustive]
     QueueFull {
         /// How many wait.
         waiting: usize,
@@ -86,4 +90,29 @@ fn list(endpoints: &[EndpointReport]) -> String {
     }
     let lines: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
     lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_tells_the_rest_of_an_ejection_without_its_nanoseconds() {
+        let report = EndpointReport {
+            key: "mysql-1".to_owned(),
+            state: EndpointState::Ejected(Duration::from_nanos(83_427_311)),
+            in_flight: 0,
+            last_cause: Some("refused".to_owned()),
+        };
+        let error = BalanceError::<std::io::Error>::Timeout {
+            waited: Duration::from_nanos(5_002_346_426),
+            endpoints: vec![report],
+            last: None,
+        };
+        assert_eq!(
+            error.to_string(),
+            "no endpoint could serve the request within 5s; \
+             mysql-1: ejected for 83ms, 0 in flight, last failure: refused"
+        );
+    }
 }

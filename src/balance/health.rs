@@ -82,6 +82,50 @@ impl Default for HealthConfig {
     }
 }
 
+impl HealthConfig {
+    /// Sets [`threshold`](Self::threshold).
+    #[must_use]
+    pub fn with_threshold(mut self, failures: u32) -> Self {
+        self.threshold = failures;
+        self
+    }
+
+    /// Sets [`base`](Self::base).
+    #[must_use]
+    pub fn with_base(mut self, base: Duration) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Sets [`cap`](Self::cap).
+    #[must_use]
+    pub fn with_cap(mut self, cap: Duration) -> Self {
+        self.cap = cap;
+        self
+    }
+
+    /// Sets [`memory`](Self::memory).
+    #[must_use]
+    pub fn with_memory(mut self, memory: Duration) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Sets [`relapse_cap`](Self::relapse_cap).
+    #[must_use]
+    pub fn with_relapse_cap(mut self, cap: Duration) -> Self {
+        self.relapse_cap = cap;
+        self
+    }
+
+    /// Sets [`urgent_cap`](Self::urgent_cap).
+    #[must_use]
+    pub fn with_urgent_cap(mut self, cap: Duration) -> Self {
+        self.urgent_cap = cap;
+        self
+    }
+}
+
 /// What an endpoint may be used for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Availability {

@@ -25,6 +25,16 @@ use tower::discover::Discover;
 use tower::load::Load;
 
 /// The balancer's options.
+///
+/// ```
+/// use headless_mysql::balance::{BalanceConfig, HealthConfig};
+///
+/// // One failed connect is proof enough, and hardly anybody queues.
+/// let config = BalanceConfig::default()
+///     .with_max_waiters(1)
+///     .with_health(HealthConfig::default().with_threshold(1));
+/// assert_eq!(config.health.threshold, 1);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct BalanceConfig {
@@ -44,6 +54,29 @@ impl Default for BalanceConfig {
             max_waiters: 1024,
             health: HealthConfig::default(),
         }
+    }
+}
+
+impl BalanceConfig {
+    /// Sets [`checkout_timeout`](Self::checkout_timeout).
+    #[must_use]
+    pub fn with_checkout_timeout(mut self, timeout: Duration) -> Self {
+        self.checkout_timeout = timeout;
+        self
+    }
+
+    /// Sets [`max_waiters`](Self::max_waiters).
+    #[must_use]
+    pub fn with_max_waiters(mut self, waiters: usize) -> Self {
+        self.max_waiters = waiters;
+        self
+    }
+
+    /// Sets [`health`](Self::health).
+    #[must_use]
+    pub fn with_health(mut self, health: HealthConfig) -> Self {
+        self.health = health;
+        self
     }
 }
 

@@ -19,6 +19,7 @@ use super::line::{News, Seat};
 use super::pick::Rank;
 use super::service::Shared;
 use super::vitals::{Place, Vitals};
+use crate::brief::Brief;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -295,7 +296,7 @@ impl<E: Classify> Slow<E> {
         let report = |vitals: &Arc<Vitals>| {
             let mut report = vitals.report(now);
             if asked.is_some_and(|asked| Arc::ptr_eq(asked, vitals)) {
-                let silence = || format!("no connection to be had within {waited:?}");
+                let silence = || format!("no connection to be had within {}", Brief(waited));
                 report.last_cause.get_or_insert_with(silence);
             }
             report

@@ -85,10 +85,26 @@ impl Builder {
         }
     }
 
-    /// Finds the pods by `resolver` instead of DNS: a
-    /// [`FixedList`](crate::discovery::FixedList), or your own source. The options that say what DNS
+    /// Finds the pods by `resolver` instead of the Service's name in DNS: servers that you list
+    /// ([`HostList`](crate::discovery::HostList) by name,
+    /// [`FixedList`](crate::discovery::FixedList) by address), or your own source. The options that say what DNS
     /// is asked then have no effect: `port`, `port_name`, `statefulset`, `replica_service`,
     /// `allow_alias`, `name_servers` and `search`; of `service` only that it is not empty.
+    ///
+    /// ```
+    /// use headless_mysql::{Cluster, Config, discovery::HostList};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config: Config = "mysql://app:secret@localhost/shop".parse()?;
+    /// // Neither is a Service, and DNS is not asked for one.
+    /// assert!(Cluster::builder(config.clone()).lazy().is_err());
+    ///
+    /// let servers = HostList::builder(["127.0.0.1:3306", "127.0.0.1:3307"]).build()?;
+    /// let cluster = Cluster::builder(config).resolver(servers).lazy()?;
+    /// # let _ = cluster;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(Arc::new(resolver));
         self

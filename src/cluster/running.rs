@@ -51,11 +51,9 @@ impl Running {
         let discovery = Discovery::start(resolve, refresh, &handle);
 
         let (changes, source) = changes();
-        let options = BalanceConfig {
-            checkout_timeout: config.checkout_timeout,
-            max_waiters: config.max_waiters,
-            ..BalanceConfig::default()
-        };
+        let options = BalanceConfig::default()
+            .with_checkout_timeout(config.checkout_timeout)
+            .with_max_waiters(config.max_waiters);
         let balance = Balance::new(source, options, &handle);
         let nudged = discovery.clone();
         balance.on_trouble(move || nudged.resolve_now());

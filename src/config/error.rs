@@ -11,12 +11,14 @@ pub enum ConfigError {
     /// The text is not a URL at all. It is not quoted: without a structure there is no telling
     /// where a password would be.
     #[error("not a connection URL: {reason}; expected {GRAMMAR}")]
+    #[non_exhaustive]
     NotAUrl {
         /// What is missing or in the way.
         reason: &'static str,
     },
     /// The URL is for something else.
     #[error("unknown scheme {given:?}; expected `mysql://` (or its alias `mariadb://`)")]
+    #[non_exhaustive]
     Scheme {
         /// The scheme found.
         given: String,
@@ -29,6 +31,7 @@ pub enum ConfigError {
     MissingHost,
     /// What follows the user cannot be a host name.
     #[error("{given:?} is not a host name ({reason}); expected the name of a headless Service")]
+    #[non_exhaustive]
     Host {
         /// The host found.
         given: String,
@@ -37,24 +40,28 @@ pub enum ConfigError {
     },
     /// A list of hosts. The pods are found by the name of their Service.
     #[error("several hosts in {given:?}; give one name, that of the headless Service")]
+    #[non_exhaustive]
     SeveralHosts {
         /// The list found.
         given: String,
     },
     /// The port is not one.
     #[error("bad port {given:?}; expected a number from 1 to 65535")]
+    #[non_exhaustive]
     Port {
         /// The port found.
         given: String,
     },
     /// The path is more than the name of one database.
     #[error("path {given:?} has several segments; expected one `/database` (`/` in it as %2F)")]
+    #[non_exhaustive]
     Path {
         /// The path found.
         given: String,
     },
     /// Something follows a `#`.
     #[error("unexpected fragment {given:?}; write `#` in a name as %23")]
+    #[non_exhaustive]
     Fragment {
         /// The fragment found.
         given: String,
@@ -71,6 +78,7 @@ pub enum ConfigError {
         "bad percent-encoding in the {part}{}; write `%` itself as %25, other text as UTF-8",
         quoted(given.as_deref())
     )]
+    #[non_exhaustive]
     PercentEncoding {
         /// Which part of the URL.
         part: &'static str,
@@ -79,6 +87,7 @@ pub enum ConfigError {
     },
     /// An option that does not exist. Its value is not quoted.
     #[error("unknown option {name:?}{}; known are {known}", suggestion(*nearest))]
+    #[non_exhaustive]
     UnknownOption {
         /// The name found.
         name: String,
@@ -89,12 +98,14 @@ pub enum ConfigError {
     },
     /// An option given twice.
     #[error("option `{name}` is given more than once; give it once")]
+    #[non_exhaustive]
     DuplicateOption {
         /// Its name.
         name: &'static str,
     },
     /// An option whose value cannot be used.
     #[error("`{option}` is {given:?}: {wanted}")]
+    #[non_exhaustive]
     Value {
         /// The option's name.
         option: &'static str,

@@ -16,6 +16,7 @@ use super::ladder::{Ladder, Wanted};
 use super::reach::{DnsOptions, Followed};
 use super::transcript::{Book, Notes};
 use super::{Answer, BoxFuture, Resolve, ResolveError, Transcript};
+use crate::brief::Brief;
 use crate::name::{SearchList, ServiceName, is_label};
 
 /// Looks up a headless Service in DNS.
@@ -84,7 +85,7 @@ impl DnsResolver {
         match timeout(after, setup.ladder.look_up(&*setup.client, notes)).await {
             Ok(result) => result,
             Err(_) => {
-                notes.conclude(|| format!("the look-up took longer than {after:?}"));
+                notes.conclude(|| format!("the look-up took longer than {}", Brief(after)));
                 Err(ResolveError::Timeout {
                     name: self.describe(),
                     after,

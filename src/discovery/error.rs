@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::brief::Brief;
+
 /// Why one look-up gave no pods. None of these takes a known pod away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -46,7 +48,7 @@ pub enum ResolveError {
         server: Option<SocketAddr>,
     },
     /// No answer in time.
-    #[error("no answer{} for {name} after {after:?}", By(*server))]
+    #[error("no answer{} for {name} after {}", By(*server), Brief(*after))]
     Timeout {
         /// The name that was asked.
         name: String,

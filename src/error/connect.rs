@@ -5,6 +5,7 @@
 use super::account::{is_access_denied, is_wrong_login};
 use super::secure::{FileProblem, TlsProblem};
 use crate::balance::{Class, Classify};
+use crate::brief::Brief;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ impl fmt::Debug for PodId {
 pub enum ConnectError {
     /// The address refused the connection, is unreachable, or cut it.
     #[error("cannot connect to {pod}: {cause}")]
+    #[non_exhaustive]
     Unreachable {
         /// Where.
         pod: PodId,
@@ -67,9 +69,11 @@ pub enum ConnectError {
     },
     /// Nothing, or not enough, was said before the connect timeout.
     #[error(
-        "{pod} did not complete a MySQL login within {after:?} (unreachable, frozen, or what \
-         listens there does not speak MySQL)"
+        "{pod} did not complete a MySQL login within {} (unreachable, frozen, or what \
+         listens there does not speak MySQL)",
+        Brief(*after)
     )]
+    #[non_exhaustive]
     Silent {
         /// Where.
         pod: PodId,
@@ -78,12 +82,14 @@ pub enum ConnectError {
     },
     /// The connection was accepted and closed before the login was complete.
     #[error("{pod} accepted the connection and closed it before the MySQL login was complete")]
+    #[non_exhaustive]
     ClosedEarly {
         /// Where.
         pod: PodId,
     },
     /// What listens there does not speak the MySQL protocol.
     #[error("{pod} does not speak the MySQL protocol: {cause}")]
+    #[non_exhaustive]
     NotMysql {
         /// Where.
         pod: PodId,
@@ -92,6 +98,7 @@ pub enum ConnectError {
     },
     /// The server refused the login: wrong user or password, or no access to the database.
     #[error("{pod} refused the login of `{user}`: {message} (error {code})")]
+    #[non_exhaustive]
     AccessDenied {
         /// Where.
         pod: PodId,
@@ -105,6 +112,7 @@ pub enum ConnectError {
     /// No encrypted connection could be had, or the server did not prove who it is. The password
     /// was not sent.
     #[error("no TLS with {pod}: {problem}{}", because(cause))]
+    #[non_exhaustive]
     Tls {
         /// Where.
         pod: PodId,
@@ -116,6 +124,7 @@ pub enum ConnectError {
     /// A file that the options name cannot be used: the password, the authorities, the client's
     /// certificate or its key. Nothing was dialled.
     #[error("`{option}` ({}) {problem}{}", path.display(), because(cause))]
+    #[non_exhaustive]
     File {
         /// The option that names it.
         option: &'static str,
@@ -128,6 +137,7 @@ pub enum ConnectError {
     },
     /// The server has no room for another connection.
     #[error("{pod} has no room for another connection: {message} (error {code})")]
+    #[non_exhaustive]
     Overloaded {
         /// Where.
         pod: PodId,
@@ -138,6 +148,7 @@ pub enum ConnectError {
     },
     /// The server answered the login or our questions about it with another error.
     #[error("{pod} refused the connection: {message} (error {code})")]
+    #[non_exhaustive]
     Rejected {
         /// Where.
         pod: PodId,
@@ -148,6 +159,7 @@ pub enum ConnectError {
     },
     /// The server that answered says that it is another pod: a stale or recycled address.
     #[error("the server at {pod} says that it is `{hostname}`")]
+    #[non_exhaustive]
     WrongPod {
         /// The pod we meant.
         pod: PodId,
@@ -156,6 +168,7 @@ pub enum ConnectError {
     },
     /// The pod is the primary by its ordinal, but is read-only now.
     #[error("{pod} is read-only and takes no writes")]
+    #[non_exhaustive]
     ReadOnly {
         /// Where.
         pod: PodId,
@@ -163,6 +176,7 @@ pub enum ConnectError {
     /// DNS gives ordinal 0 two addresses: which of them is the primary cannot be told, so neither
     /// is written to until DNS has settled.
     #[error("{pod} is one of several addresses that DNS gives the primary")]
+    #[non_exhaustive]
     Contested {
         /// One of them.
         pod: PodId,
@@ -170,6 +184,7 @@ pub enum ConnectError {
     /// Several pods are writable: which of them is the primary cannot be told, so none is written
     /// to until one is left.
     #[error("{pod} takes writes, and so does {other}: none is written to until one is left")]
+    #[non_exhaustive]
     TwoPrimaries {
         /// One of them.
         pod: PodId,
@@ -179,6 +194,7 @@ pub enum ConnectError {
     /// The primary lacks history that a primary has shown before: it was re-created empty, or
     /// restored from an old backup.
     #[error("{pod} has lost history: a primary was at {seen}, this one is at {found}")]
+    #[non_exhaustive]
     HistoryLost {
         /// Where.
         pod: PodId,
@@ -189,6 +205,7 @@ pub enum ConnectError {
     },
     /// The pod was removed, replaced, or the cluster shut down.
     #[error("the connections to {pod} are closed: the pod was replaced or the cluster shut down")]
+    #[non_exhaustive]
     Closed {
         /// Where.
         pod: PodId,

@@ -2,6 +2,17 @@
 //!
 //! Owns one error type for the whole crate, by what the caller can do next. It must never carry a
 //! password, and never the rows of a result.
+//!
+//! # `Display` and `source`
+//!
+//! Every error of this crate tells the whole story with `{}`, the text of its source included, so
+//! that a log line that has only that is useful. `source` is there to be matched on. A reporter that
+//! prints the chain (`{:#}` of `anyhow`, say) therefore repeats the end of the story.
+//!
+//! # Fields to come
+//!
+//! Variants with fields may get more of them: match with `..`. A [`ResolveError`] is the
+//! exception, as a [`Resolve`](crate::discovery::Resolve) of your own has to build them.
 
 mod account;
 mod connect;
@@ -12,6 +23,7 @@ pub use connect::{ConnectError, PodId};
 pub use secure::{FileProblem, TlsProblem};
 
 use crate::balance::EndpointReport;
+use crate::brief::Brief;
 use crate::config::ConfigError;
 use crate::discovery::ResolveError;
 use crate::name::NameError;
@@ -30,7 +42,8 @@ pub enum Error {
     Name(#[from] NameError),
 
     /// Discovery found no pod in time.
-    #[error("no pod of `{service}` was found within {waited:.1?}: {source}")]
+    #[error("no pod of `{service}` was found within {}: {source}", Brief(*waited))]
+    #[non_exhaustive]
     Discovery {
         /// The Service asked for.
         service: String,
@@ -41,7 +54,8 @@ pub enum Error {
     },
 
     /// No primary could be reached in time; nothing was executed.
-    #[error("no primary to write to within {waited:.1?}; {}", list(pods))]
+    #[error("no primary to write to within {}; {}", Brief(*waited), list(pods))]
+    #[non_exhaustive]
     NoPrimary {
         /// How long was waited.
         waited: Duration,
@@ -50,7 +64,8 @@ pub enum Error {
     },
 
     /// No pod could serve a read in time; nothing was executed.
-    #[error("no pod to read from within {waited:.1?}; {}", list(pods))]
+    #[error("no pod to read from within {}; {}", Brief(*waited), list(pods))]
+    #[non_exhaustive]
     NoReplica {
         /// How long was waited.
         waited: Duration,
@@ -60,6 +75,7 @@ pub enum Error {
 
     /// Too many calls wait for a pod already; nothing was executed.
     #[error("{waiting} calls are waiting for a pod already, which is the limit")]
+    #[non_exhaustive]
     QueueFull {
         /// How many wait.
         waiting: usize,
@@ -72,7 +88,8 @@ pub enum Error {
 
     /// The operation did not end before its deadline. **It may have been executed.** The
     /// connection is closed.
-    #[error("no answer from {pod} within {after:?}; the statement may have been executed")]
+    #[error("no answer from {pod} within {}; the statement may have been executed", Brief(*after))]
+    #[non_exhaustive]
     Timeout {
         /// Where it ran.
         pod: PodId,
@@ -82,6 +99,7 @@ pub enum Error {
 
     /// The connection broke during the operation. **It may have been executed.**
     #[error("the connection to {pod} was lost; the statement may have been executed: {source}")]
+    #[non_exhaustive]
     ConnectionLost {
         /// Where it ran.
         pod: PodId,
@@ -92,6 +110,7 @@ pub enum Error {
     /// An earlier operation on this connection was cut off before its end, so that what the server
     /// still has to say can no longer be told apart. Nothing was sent; take a new connection.
     #[error("an earlier operation on this connection to {pod} was cut off; take a new connection")]
+    #[non_exhaustive]
     Interrupted {
         /// The pod.
         pod: PodId,
@@ -100,6 +119,7 @@ pub enum Error {
     /// The pod has moved to another address while this connection was held. Nothing was sent; take
     /// a new connection.
     #[error("{pod} was replaced at another address; take a new connection")]
+    #[non_exhaustive]
     Superseded {
         /// The old incarnation.
         pod: PodId,
@@ -107,6 +127,7 @@ pub enum Error {
 
     /// The server answered the statement with an error.
     #[error("{}: {source}", place(pod))]
+    #[non_exhaustive]
     Server {
         /// Where it ran, if known.
         pod: Option<PodId>,
@@ -116,6 +137,7 @@ pub enum Error {
 
     /// The transaction was rolled back by the server; it can be run again as a whole.
     #[error("the transaction on {pod} was rolled back: {source}")]
+    #[non_exhaustive]
     RolledBack {
         /// Where it ran.
         pod: PodId,
@@ -126,6 +148,7 @@ pub enum Error {
     /// COMMIT was sent, and its outcome is **unknown**: neither success nor failure. Only the data
     /// can tell (look for a row the transaction would have written).
     #[error("whether the transaction on {pod} was committed is unknown: {source}")]
+    #[non_exhaustive]
     CommitUnknown {
         /// Where it ran.
         pod: PodId,
@@ -135,6 +158,7 @@ pub enum Error {
 
     /// A row does not fit the type asked for (a NULL where none fits, a text for a number).
     #[error("a row with the columns ({columns}) cannot be converted to `{wanted}`")]
+    #[non_exhaustive]
     Conversion {
         /// The Rust type.
         wanted: &'static str,
@@ -152,6 +176,7 @@ pub enum Error {
 
     /// `shutdown` gave up waiting for checkouts to come back; they end with their next statement.
     #[error("{in_use} connections were still in use when the shutdown's deadline passed")]
+    #[non_exhaustive]
     ShutdownTimeout {
         /// How many.
         in_use: usize,
@@ -244,13 +269,59 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_was_measured_is_told_with_one_digit_after_the_point() {
+    fn a_time_that_was_measured_is_told_without_its_nanoseconds() {
         let error = Error::NoPrimary {
             waited: Duration::from_nanos(5_002_346_426),
             pods: Vec::new(),
         };
-        let expected = "no primary to write to within 5.0s; no such pod is known";
+        let expected = "no primary to write to within 5s; no such pod is known";
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn an_error_tells_the_whole_story_with_the_words_of_its_sources() {
+        let pod = || PodId::new("mysql-0", "127.0.0.1:3306".parse().unwrap());
+        let broken = || mysql_async::Error::from(std::io::Error::other("cable cut"));
+        let refused = || mysql_async::ServerError {
+            code: 1213,
+            message: "Deadlock found".to_owned(),
+            state: "40001".to_owned(),
+        };
+        let lost = || Error::ConnectionLost {
+            pod: pod(),
+            source: broken(),
+        };
+        let errors = [
+            Error::Discovery {
+                service: "mysql".to_owned(),
+                waited: Duration::from_secs(1),
+                source: Box::new(ResolveError::NoData {
+                    name: "mysql.".to_owned(),
+                }),
+            },
+            lost(),
+            Error::CommitUnknown {
+                pod: pod(),
+                source: Box::new(lost()),
+            },
+            Error::Driver(broken()),
+            Error::at(&pod(), mysql_async::Error::Server(refused())),
+            Error::RolledBack {
+                pod: pod(),
+                source: refused(),
+            },
+            Error::Config(ConfigError::MissingUser),
+            Error::Name(NameError::Localhost),
+            Error::Connect(ConnectError::ReadOnly { pod: pod() }),
+        ];
+        for error in &errors {
+            let told = error.to_string();
+            let mut next = std::error::Error::source(error);
+            while let Some(source) = next {
+                assert!(told.contains(&source.to_string()), "{told}: {source}");
+                next = source.source();
+            }
+        }
     }
 
     #[test]

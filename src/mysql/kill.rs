@@ -9,6 +9,7 @@ use super::connect::{Origin, Raw, SessionKind};
 use super::lease::Hold;
 use super::pool::Pool;
 use crate::balance::{Guard, Suspicion};
+use crate::brief::Brief;
 use crate::error::ConnectError;
 use crate::observe;
 use mysql_async::prelude::Queryable;
@@ -139,7 +140,7 @@ async fn stop_all(mut server: Server) {
         let limit = pool.dialler.sign_of_life(SIDE_TIMEOUT);
         let visit = tokio::time::timeout(limit, pool.visit_doubtful(&mut left)).await;
         let visit = visit.unwrap_or_else(|_| {
-            let dead = format!("no answer on a side connection within {limit:?}");
+            let dead = format!("no answer on a side connection within {}", Brief(limit));
             Err(Failed::Dead(dead))
         });
         match visit {

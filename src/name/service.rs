@@ -1,6 +1,7 @@
 //! The Service's name in every spelling a user may write.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::search::{self, SearchList};
@@ -40,18 +41,21 @@ pub enum NameError {
     Empty,
     /// The name is longer than DNS allows.
     #[error("the Service name has {length} characters; DNS allows at most {MAX_NAME}")]
+    #[non_exhaustive]
     TooLong {
         /// Characters of the name.
         length: usize,
     },
     /// Two dots in a row, or a dot at the start.
     #[error("`{name}` has an empty part between two dots or before the first")]
+    #[non_exhaustive]
     EmptyLabel {
         /// The whole name.
         name: String,
     },
     /// One part between the dots is too long.
     #[error("`{label}` has {length} characters; one part of a DNS name has at most {MAX_LABEL}")]
+    #[non_exhaustive]
     LabelTooLong {
         /// The part.
         label: String,
@@ -63,17 +67,30 @@ pub enum NameError {
         "`{label}` is no part of a Service name; use letters, digits and inner dashes, \
          for example `mysql-read`"
     )]
+    #[non_exhaustive]
     BadLabel {
         /// The part.
         label: String,
     },
-    /// An IP address was given in the name's place.
-    #[error("`{address}` is an IP address; give the name of the Service, for example `mysql`")]
+    /// An IP address was given in the name's place, with or without a port. See
+    /// [`Builder::resolver`](crate::cluster::Builder::resolver) for servers without a Service.
+    #[error(
+        "`{address}` is an IP address: a headless Service has a name, such as `mysql`; {LISTED}"
+    )]
+    #[non_exhaustive]
     Address {
         /// The address.
         address: String,
     },
+    /// `localhost` was given in the name's place: no Service is called so, and cluster DNS would be
+    /// asked in vain. See [`Builder::resolver`](crate::cluster::Builder::resolver) for servers
+    /// without a Service.
+    #[error("`localhost` is this machine and no headless Service; {LISTED}")]
+    Localhost,
 }
+
+const LISTED: &str = "for servers that you can list give a `discovery::HostList` to \
+                      `Cluster::builder(...).resolver(...)`";
 
 // === impl ServiceName ===
 
@@ -117,7 +134,7 @@ impl FromStr for ServiceName {
         if given.is_empty() {
             return Err(NameError::Empty);
         }
-        if given.parse::<std::net::IpAddr>().is_ok() {
+        if is_address(given) {
             return Err(NameError::Address {
                 address: given.to_owned(),
             });
@@ -127,6 +144,9 @@ impl FromStr for ServiceName {
             return Err(NameError::TooLong { length });
         }
         let name = given.to_ascii_lowercase();
+        if name == "localhost" {
+            return Err(NameError::Localhost);
+        }
         for label in name.split('.') {
             check_label(label, given)?;
         }
@@ -139,6 +159,14 @@ impl fmt::Display for ServiceName {
         f.write_str(&self.name)?;
         if self.dot { f.write_str(".") } else { Ok(()) }
     }
+}
+
+/// Also `[::1]`, as in URLs, and with a port.
+fn is_address(text: &str) -> bool {
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    inner.unwrap_or(text).parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok()
 }
 
 fn check_label(label: &str, name: &str) -> Result<(), NameError> {
@@ -240,6 +268,11 @@ mod tests {
             ("müsql", "`müsql`"),
             ("10.244.1.5", "`10.244.1.5`"),
             ("fd00::1", "`fd00::1`"),
+            ("[fd00::1]", "`[fd00::1]`"),
+            ("10.244.1.5:3306", "`10.244.1.5:3306`"),
+            ("[::1]:3306", "`[::1]:3306`"),
+            ("localhost", "`localhost`"),
+            ("LocalHost.", "`localhost`"),
         ] {
             assert!(shown(text).contains(quoted), "{text}: {}", shown(text));
         }
@@ -253,6 +286,22 @@ mod tests {
         );
         let name = vec!["a".repeat(62); 5].join(".");
         assert_eq!(parse(&name), Err(NameError::TooLong { length: 314 }));
+    }
+
+    #[test]
+    fn servers_without_a_service_are_told_where_they_can_be_listed() {
+        for text in ["10.244.1.5", "127.0.0.1.", "[::1]", "10.244.1.5:3306"] {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, NameError::Address { .. }), "{text}");
+            assert!(error.to_string().contains("HostList"), "{error}");
+        }
+        let error = parse("localhost").unwrap_err();
+        assert_eq!(error, NameError::Localhost);
+        assert!(error.to_string().contains("HostList"), "{error}");
+        // Whatever is behind these, they have the form of a Service's name.
+        for text in ["localhost.shop", "localhost-0", "127"] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@
 #![allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
 
 mod balance;
+#[path = "../../src/brief.rs"]
+mod brief;
 
 use balance::guard::{Guard, InLine, Wishes};
 use balance::health::HealthConfig;
@@ -33,10 +35,7 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 
 fn endpoint(bell: &Arc<Bell>, name: &str) -> Arc<Vitals> {
     // A probe is due at once.
-    let config = HealthConfig {
-        base: Duration::ZERO,
-        ..HealthConfig::default()
-    };
+    let config = HealthConfig::default().with_base(Duration::ZERO);
     Arc::new(Vitals::new(name.to_owned(), config, None, Arc::clone(bell)))
 }
 

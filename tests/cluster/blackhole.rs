@@ -224,7 +224,7 @@ async fn a_shutdown_does_not_wait_longer_than_told_for_a_statement_in_a_black_ho
         .await
         .unwrap_err();
     assert!(
-        matches!(error, Error::ShutdownTimeout { in_use: 1 }),
+        matches!(error, Error::ShutdownTimeout { in_use: 1, .. }),
         "{error}"
     );
     stuck.abort();

@@ -187,7 +187,9 @@ async fn a_primary_that_lost_its_data_takes_no_write_until_its_history_is_accept
     notice_cut_connections(&world.cluster).await;
     let error = world.insert(3).await.unwrap_err();
     match &error {
-        Error::Connect(ConnectError::HistoryLost { pod, seen, found }) => {
+        Error::Connect(ConnectError::HistoryLost {
+            pod, seen, found, ..
+        }) => {
             assert_eq!(pod.name(), "mysql-0");
             let known = match SERVER {
                 // The UUID of the server that was wiped.

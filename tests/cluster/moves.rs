@@ -74,7 +74,7 @@ async fn a_connection_to_a_forgotten_place_counts_in_a_shutdown_and_ends_with_it
     let shutdown = world.cluster.shutdown(Duration::from_millis(200)).await;
     let error = shutdown.unwrap_err();
     assert!(
-        matches!(error, Error::ShutdownTimeout { in_use: 1 }),
+        matches!(error, Error::ShutdownTimeout { in_use: 1, .. }),
         "{error}"
     );
     let error = Error::from(held.query_drop("DO 1").await.unwrap_err());

@@ -139,7 +139,14 @@ async fn a_url_that_is_none_is_refused_at_once_by_connect_and_lazy() {
 
 #[tokio::test]
 async fn a_name_that_no_service_can_have_is_refused_at_once() {
-    for name in ["my_sql", "-mysql", "a..b", &"x".repeat(64), "10.0.0.1"] {
+    for name in [
+        "my_sql",
+        "-mysql",
+        "a..b",
+        &"x".repeat(64),
+        "10.0.0.1",
+        "localhost",
+    ] {
         let builder = Cluster::builder(Config::new(name, "app"));
         let error = refusal(Duration::ZERO, builder.clone().connect()).await;
         assert!(matches!(error, Error::Name(_)), "{name}: {error:?}");

@@ -337,7 +337,7 @@ async fn freeze_under_load(stage: Stage, own: Option<Duration>) {
                 let read = cluster.replicas().no_deadline().query_drop("SELECT 1");
                 async move {
                     let cut = tokio::time::timeout(own, read).await;
-                    cut.unwrap_or(Err(Error::QueueFull { waiting: 0 }))
+                    cut.unwrap_or(Err(Error::Closed))
                 }
             })
         }

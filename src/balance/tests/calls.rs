@@ -233,11 +233,7 @@ async fn waiting_calls_are_served_as_soon_as_an_endpoint_appears() {
 
 #[tokio::test(start_paused = true)]
 async fn one_waiter_too_many_is_turned_away_at_once() {
-    let config = BalanceConfig {
-        max_waiters: 2,
-        ..BalanceConfig::default()
-    };
-    let world = World::new(config);
+    let world = World::new(BalanceConfig::default().with_max_waiters(2));
     let waiting: Vec<_> = (0..2)
         .map(|_| tokio::spawn(world.balance.clone().oneshot(Ask::default())))
         .collect();

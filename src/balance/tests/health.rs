@@ -1,5 +1,6 @@
 //! The state machine of an endpoint's health.
 
+use crate::balance::BalanceConfig;
 use crate::balance::health::*;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -244,4 +245,35 @@ fn an_ejection_is_cut_short_once_and_not_for_one_that_has_no_room() {
     }
     now -= ms(5_000);
     assert_eq!(health.hurry(now, 1.0), Some(now + ms(1_000)));
+}
+
+#[test]
+fn each_option_is_set_by_the_method_of_its_name() {
+    let ms = Duration::from_millis;
+    let config = HealthConfig::default()
+        .with_threshold(1)
+        .with_base(ms(2))
+        .with_cap(ms(3))
+        .with_memory(ms(4))
+        .with_relapse_cap(ms(5))
+        .with_urgent_cap(ms(6));
+    let expected = HealthConfig {
+        threshold: 1,
+        base: ms(2),
+        cap: ms(3),
+        memory: ms(4),
+        relapse_cap: ms(5),
+        urgent_cap: ms(6),
+    };
+    assert_eq!(config, expected);
+    let balance = BalanceConfig::default()
+        .with_checkout_timeout(ms(7))
+        .with_max_waiters(8)
+        .with_health(config);
+    let expected = BalanceConfig {
+        checkout_timeout: ms(7),
+        max_waiters: 8,
+        health: config,
+    };
+    assert_eq!(balance, expected);
 }

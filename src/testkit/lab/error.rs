@@ -62,7 +62,7 @@ pub enum LabError {
         log: String,
     },
     /// Something did not happen within its deadline.
-    #[error("{what} did not happen within {after:?}; last seen:\n{last}")]
+    #[error("{what} did not happen within {}; last seen:\n{last}", crate::brief::Brief(*after))]
     Timeout {
         /// What was waited for.
         what: String,

@@ -57,7 +57,7 @@ async fn shutdown_gives_up_at_its_deadline_and_what_is_still_held_runs_no_furthe
     let patience = Duration::from_millis(200);
     let error = at_once(cluster.shutdown(patience)).await;
     assert!(
-        matches!(error, Error::ShutdownTimeout { in_use: 3 }),
+        matches!(error, Error::ShutdownTimeout { in_use: 3, .. }),
         "{error:?}"
     );
     for conn in [&mut write, &mut read] {

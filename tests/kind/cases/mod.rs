@@ -43,4 +43,5 @@ pub(crate) mod pods;
 pub(crate) mod refusals;
 pub(crate) mod report;
 pub(crate) mod scale;
+pub(crate) mod under_load;
 pub(crate) mod world;

@@ -1,13 +1,11 @@
 //! One pod that goes, comes back elsewhere, or is not ready, under load.
 
-use super::load::{Acknowledged, Load};
+use super::load::Load;
 use super::report::{Report, brief};
-use super::world::{Failure, Outcome, Replaced, World, connect, eventually, replicated, table};
+use super::under_load::{SHARE, UnderLoad};
+use super::world::{Failure, Outcome, Replaced, World, eventually};
 use headless_mysql::Cluster;
 use tokio::time::{Instant, sleep};
-
-/// Enough operations for every pod to have had its share.
-const SHARE: u64 = 300;
 
 /// When the successor of a pod served its first operation, and says how long that took.
 async fn first_use(
@@ -39,43 +37,30 @@ pub(crate) async fn a_deleted_replica_costs_no_read_and_serves_again_at_its_new_
     world: &impl World,
     report: &mut Report,
 ) -> Outcome {
-    const TABLE: &str = "replica_deleted";
     let patience = world.pace().patience;
-    let cluster = connect(world).await?;
-    table(world, &cluster, TABLE).await?;
-    let acknowledged = Acknowledged::default();
-    let reads = Load::reads(&cluster);
-    let writes = Load::writes(&cluster, TABLE, &acknowledged);
-    reads.progress(SHARE, patience).await?;
+    let load = UnderLoad::begin(world, "replica_deleted").await?;
+    load.reads.progress(SHARE, patience).await?;
 
     let replaced = world.delete_pod(1).await?;
     // Whatever its old connections served is over.
-    reads.mark();
-    first_use(world, &reads, 1, replaced, report).await?;
-    reads.progress(SHARE, patience).await?;
+    load.reads.mark();
+    first_use(world, &load.reads, 1, replaced, report).await?;
+    load.reads.progress(SHARE, patience).await?;
 
-    let (reads, writes) = (reads.stop().await?, writes.stop().await?);
-    reads.say(report);
-    writes.say(report);
-    reads.flawless()?;
-    writes.flawless()?;
-    acknowledged.check(&cluster, TABLE).await?;
-    replicated(world, &cluster, TABLE).await
+    let ended = load.end(report).await?;
+    ended.flawless()?;
+    ended.nothing_lost().await?;
+    ended.replicated(world).await
 }
 
 pub(crate) async fn a_deleted_primary_is_written_to_again_at_its_new_address(
     world: &impl World,
     report: &mut Report,
 ) -> Outcome {
-    const TABLE: &str = "primary_deleted";
     let patience = world.pace().patience;
     let before = world.addresses().await?;
-    let cluster = connect(world).await?;
-    table(world, &cluster, TABLE).await?;
-    let acknowledged = Acknowledged::default();
-    let reads = Load::reads(&cluster);
-    let writes = Load::writes(&cluster, TABLE, &acknowledged);
-    writes.progress(SHARE, patience).await?;
+    let load = UnderLoad::begin(world, "primary_deleted").await?;
+    load.writes.progress(SHARE, patience).await?;
 
     // The new server may be written to before we hear that DNS lists it.
     let replaced = {
@@ -86,11 +71,11 @@ pub(crate) async fn a_deleted_primary_is_written_to_again_at_its_new_address(
                 biased;
                 replaced = &mut deleted => break replaced?,
                 () = sleep(std::time::Duration::from_millis(5)) => {
-                    if !is_at(&cluster, before.get(&0).copied()) {
+                    if !is_at(&load.cluster, before.get(&0).copied()) {
                         continue;
                     }
                     // As long as we know the old place only, what succeeds is there.
-                    writes.mark();
+                    load.writes.mark();
                 }
             }
         }
@@ -100,16 +85,14 @@ pub(crate) async fn a_deleted_primary_is_written_to_again_at_its_new_address(
         "the new primary is at the old address {}",
         replaced.address
     );
-    first_use(world, &writes, 0, replaced, report).await?;
-    writes.progress(SHARE, patience).await?;
+    first_use(world, &load.writes, 0, replaced, report).await?;
+    load.writes.progress(SHARE, patience).await?;
 
-    let (reads, writes) = (reads.stop().await?, writes.stop().await?);
-    reads.say(report);
-    writes.say(report);
-    reads.flawless()?;
-    writes.only_lost_the_primary()?;
-    acknowledged.check(&cluster, TABLE).await?;
-    replicated(world, &cluster, TABLE).await
+    let ended = load.end(report).await?;
+    ended.reads.flawless()?;
+    ended.writes.only_lost_the_primary()?;
+    ended.nothing_lost().await?;
+    ended.replicated(world).await
 }
 
 /// Whether the only place of the primary that the cluster knows is this one.
@@ -132,19 +115,14 @@ pub(crate) async fn a_pod_that_is_not_ready_gets_no_reads_until_it_is(
     world: &impl World,
     report: &mut Report,
 ) -> Outcome {
-    const TABLE: &str = "not_ready";
     let patience = world.pace().patience;
-    let cluster = connect(world).await?;
-    table(world, &cluster, TABLE).await?;
-    let acknowledged = Acknowledged::default();
-    let reads = Load::reads(&cluster);
-    let writes = Load::writes(&cluster, TABLE, &acknowledged);
-    reads.progress(SHARE, patience).await?;
+    let load = UnderLoad::begin(world, "not_ready").await?;
+    load.reads.progress(SHARE, patience).await?;
 
     world.set_ready(2, false).await?;
     let changed = Instant::now();
     eventually("pod 2 is out of the cluster", patience, async || {
-        Ok::<_, Failure>(!lists(&cluster, 2))
+        Ok::<_, Failure>(!lists(&load.cluster, 2))
     })
     .await?;
     report.say(format!(
@@ -152,19 +130,19 @@ pub(crate) async fn a_pod_that_is_not_ready_gets_no_reads_until_it_is(
         brief(changed.elapsed())
     ));
     // What was picked before may still run.
-    reads.progress(SHARE, patience).await?;
-    reads.mark();
-    reads.progress(SHARE, patience).await?;
-    let stray = reads.served_by(2);
+    load.reads.progress(SHARE, patience).await?;
+    load.reads.mark();
+    load.reads.progress(SHARE, patience).await?;
+    let stray = load.reads.served_by(2);
     ensure!(stray == 0, "{stray} reads went to a pod that is not ready");
-    let others = reads.served_by(1);
+    let others = load.reads.served_by(1);
     ensure!(others >= SHARE, "only {others} reads went to pod 1");
 
     world.set_ready(2, true).await?;
     let changed = Instant::now();
-    reads.mark();
+    load.reads.mark();
     eventually("a read on pod 2", patience, async || {
-        Ok(reads.served_by(2) > 0)
+        Ok(load.reads.served_by(2) > 0)
     })
     .await?;
     report.say(format!(
@@ -174,14 +152,11 @@ pub(crate) async fn a_pod_that_is_not_ready_gets_no_reads_until_it_is(
 
     // Not to be ready is not to be dead, and writes have nowhere else to go.
     world.set_ready(0, false).await?;
-    writes.progress(SHARE, patience).await?;
+    load.writes.progress(SHARE, patience).await?;
     world.set_ready(0, true).await?;
-    writes.progress(SHARE, patience).await?;
+    load.writes.progress(SHARE, patience).await?;
 
-    let (reads, writes) = (reads.stop().await?, writes.stop().await?);
-    reads.say(report);
-    writes.say(report);
-    reads.flawless()?;
-    writes.flawless()?;
-    acknowledged.check(&cluster, TABLE).await
+    let ended = load.end(report).await?;
+    ended.flawless()?;
+    ended.nothing_lost().await
 }
