@@ -3,11 +3,11 @@
 //! ```text
 //! cargo bench --all-features --bench end_to_end                 # throughput, MariaDB and MySQL
 //! cargo bench --all-features --bench end_to_end -- --outage     # one of two replicas dies, freezes
-//! cargo bench --all-features --bench end_to_end -- --server mariadb --rounds 20
+//! cargo bench --all-features --bench end_to_end -- --server mariadb --rounds 90
 //! ```
 //!
 //! Machines are noisy: each round runs every contender once, in random order, and what is shown is
-//! the median of the ratios within the rounds. Needs `haproxy` on the `PATH`.
+//! the median of the ratios within the rounds. Many short rounds say more than a few long ones. Needs `haproxy` on the `PATH`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,7 +22,7 @@ mod sketch;
 mod throughput;
 
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::lab::{Lab, ServerKind};
+use headless_mysql::testkit::lab::{Lab, Nodes, ServerKind};
 use headless_mysql::testkit::stage::Stage;
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ impl Options {
     fn read() -> Self {
         let mut options = Self {
             servers: vec![ServerKind::MariaDb, ServerKind::MySql],
-            rounds: 15,
-            slice: Duration::from_millis(600),
+            rounds: 45,
+            slice: Duration::from_millis(200),
             outage: false,
             test: false,
         };
@@ -88,9 +88,10 @@ fn main() {
 }
 
 async fn run(server: ServerKind, options: &Options) {
-    let stage = Stage::with(Lab::builder().server(server).replicas(2))
-        .await
-        .unwrap();
+    // Each contender keeps its connections from round to round.
+    let lab = Lab::builder().server(server).replicas(2);
+    let lab = lab.server_option(Nodes::All, "--max-connections=1000");
+    let stage = Stage::with(lab).await.unwrap();
     fill(&stage).await;
     println!("\n## {} {}\n", name(server), stage.lab.server_version());
     if !options.outage || options.test {

@@ -60,6 +60,18 @@ mod tests {
     }
 
     #[test]
+    fn there_is_no_other_source_of_chance_in_this_folder() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/balance");
+        let files = std::fs::read_dir(folder).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let others = files.filter(|file| file.is_file() && !file.ends_with("chance.rs"));
+        for file in others {
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(!text.contains("rand::"), "{}", file.display());
+        }
+    }
+
+    #[test]
     fn fractions_are_spread_evenly_over_one() {
         seed_chance(1);
         let mut tenths = [0; 10];

@@ -40,7 +40,7 @@
 //!   while it failed comes back as it went.
 
 mod call;
-mod chance;
+pub(crate) mod chance;
 mod choose;
 mod counts;
 mod eligible;
@@ -58,8 +58,6 @@ mod vitals;
 mod wait;
 
 pub use call::ResponseFuture;
-#[cfg(any(test, feature = "testkit"))]
-pub use chance::seed_chance;
 pub use eligible::{Class, Classify, Eligibility, Eligible};
 pub use error::{BalanceError, EndpointReport, EndpointState};
 pub use guard::{Guard, Suspicion};

@@ -12,13 +12,14 @@ use super::{
 
 /// One line for each: the option, what it is read as, and from where.
 macro_rules! getters {
-    ($($option:ident -> $type:ty: |$config:ident| $value:expr;)*) => {
+    ($($(#[$doc:meta])* $option:ident -> $type:ty: |$config:ident| $value:expr;)*) => {
         /// # Reading options back
         ///
         /// What is set now: by a `with_` method, by a URL, or by default.
         impl Config {
             $(
                 #[doc = concat!("See [`Config::with_", stringify!($option), "`].")]
+                $(#[$doc])*
                 pub fn $option(&self) -> $type {
                     let $config = self;
                     $value
@@ -52,6 +53,7 @@ getters! {
     max_lifetime -> Option<Duration>: |config| config.max_lifetime;
     statement_cache -> usize: |config| config.statement_cache;
     grace -> Duration: |config| config.grace;
+    /// The shortest interval, and the longest.
     refresh -> (Duration, Duration): |config| (config.refresh_min, config.refresh_max);
     connect_wait -> Duration: |config| config.connect_wait;
     read_retry -> bool: |config| config.read_retry;
@@ -61,7 +63,7 @@ getters! {
     primary -> PrimaryBy: |config| config.primary;
     two_primaries -> TwoPrimaries: |config| config.two_primaries;
     cold_start -> ColdStart: |config| config.cold_start;
-    // What it comes to, so that nobody takes "none given" for "none".
+    /// If none was given, what the other options come to: `verify-ca` with an authority, for one.
     ssl_mode -> SslMode: |config| config.tls.mode();
     ssl_ca -> Option<&Path>: |config| config.tls.ca.as_deref();
     ssl_identity -> Option<(&Path, &Path)>:
@@ -84,18 +86,20 @@ mod tests {
 
     #[test]
     fn every_option_that_can_be_set_can_be_read_back() {
-        let sources = [
-            include_str!("../config.rs"),
-            include_str!("discovery.rs"),
-            include_str!("pools.rs"),
-            include_str!("reads.rs"),
-            include_str!("tls.rs"),
-        ];
-        let name = |rest: &'static str| rest.split(['(', '<']).next().unwrap();
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = std::fs::read_dir(src.join("config")).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let files = files.chain([src.join("config.rs")]);
+        let sources: Vec<String> = files
+            .map(|file| std::fs::read_to_string(file).unwrap())
+            .collect();
+        let setter = concat!("    pub fn ", "with_");
         let setters = sources
             .iter()
-            .flat_map(|source| source.split("pub fn with_").skip(1));
-        let mut setters: Vec<_> = setters.map(name).collect();
+            .flat_map(|source| source.split(setter).skip(1));
+        let name = |rest: &'static str| rest.split(['(', '<']).next().unwrap();
+        let setters = setters.map(|rest| name(rest.to_owned().leak()));
+        let mut setters: Vec<_> = setters.collect();
         let mut getters = GETTERS.to_vec();
         setters.sort_unstable();
         getters.sort_unstable();

@@ -82,8 +82,8 @@ pub enum NameError {
         /// The address.
         address: String,
     },
-    /// `localhost` was given in the name's place: no Service is called so, and cluster DNS would be
-    /// asked in vain. See [`Builder::resolver`](crate::cluster::Builder::resolver) for servers
+    /// `localhost` was given in the name's place: that is this machine, and cluster DNS would be asked
+    /// in vain. (A Service that is called so has to be given with its namespace.) See [`Builder::resolver`](crate::cluster::Builder::resolver) for servers
     /// without a Service.
     #[error("`localhost` is this machine and no headless Service; {LISTED}")]
     Localhost,

@@ -6,6 +6,8 @@
 //! It must never be reached from the crate's production code: it is compiled only with the
 //! `testkit` feature, and nothing outside of it may name it.
 
+pub use crate::balance::chance::seed_chance;
+
 pub mod dns;
 pub mod embedded;
 pub mod lab;

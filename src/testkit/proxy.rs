@@ -81,8 +81,8 @@ impl FaultProxy {
         self.target.send_replace(target);
     }
 
-    /// Cuts every connection that exists, also one that nothing is sent on. Together with
-    /// [`set_target`](Self::set_target) before it, none is left to the server of before.
+    /// Cuts every connection that exists, also one that nothing is sent on; they end a moment later.
+    /// With [`set_target`](Self::set_target) before it, none is left to the server of before.
     pub fn cut(&self) {
         self.cuts.send_replace(());
     }
@@ -136,8 +136,9 @@ async fn serve(
                     let mut cut = cut.clone();
                     relays.spawn(async move {
                         tokio::select! {
-                            () = relay => {}
+                            biased;
                             _ = cut.changed() => {}
+                            () = relay => {}
                         }
                     });
                 }

@@ -55,11 +55,13 @@ impl Doors {
         self.proxies()[&ordinal].set_fault(fault);
     }
 
-    /// Each of the two addresses leads to the other server.
+    /// Each of the two addresses leads to the other server, and whoever was there has to dial.
     pub(crate) fn swap(&self, one: u32, other: u32) {
         let proxies = self.proxies();
         proxies[&one].set_target(self.server(other));
         proxies[&other].set_target(self.server(one));
+        proxies[&one].cut();
+        proxies[&other].cut();
     }
 
     /// Each address leads to its own server.

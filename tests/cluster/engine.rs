@@ -74,10 +74,15 @@ async fn a_primary_whose_engine_is_read_only_is_asked_anew_and_the_write_sent_on
         assert_eq!(read.await.unwrap(), Some(1_u64));
     }
     lab.restart(0).await.unwrap();
-    eventually("writes go on", async || world.insert(3).await.is_ok()).await;
+    // A new one each time: one without an answer may have been executed.
+    let mut ids = 3..;
+    eventually("writes go on", async || {
+        world.insert(ids.next().unwrap()).await.is_ok()
+    })
+    .await;
     let written: Vec<u64> = primary()
         .query("SELECT id FROM entries ORDER BY id")
         .await
         .unwrap();
-    assert_eq!(written, [1, 3]);
+    assert!(written.contains(&1) && !written.contains(&2), "{written:?}");
 }

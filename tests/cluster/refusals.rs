@@ -338,7 +338,10 @@ async fn occupy(lab: &Lab, ordinal: u32) -> Vec<mysql_async::Conn> {
                 held.push(conn);
                 taken = Instant::now();
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => {
+                assert!(error.to_string().contains("1040"), "{error}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
     }
     held

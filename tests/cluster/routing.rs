@@ -1,6 +1,6 @@
 //! Where statements go.
 
-use crate::support::{World, stage};
+use crate::support::World;
 use std::collections::BTreeMap;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,16 +39,9 @@ async fn spread(world: &World, tasks: u32, reads: u32) -> BTreeMap<u32, u32> {
     by
 }
 
-/// Two replicas, whose shares do not follow what else the machine does.
-async fn unpaced() -> World {
-    let stage = stage(2).await;
-    let config = stage.config().with_pace(false);
-    World::with(stage, config).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_reads_spread_evenly_over_two_replicas() {
-    let world = unpaced().await;
+    let world = World::unpaced(2).await;
     let by = spread(&world, 1, 10_000).await;
     assert_eq!(by.keys().copied().collect::<Vec<_>>(), [2, 3], "{by:?}");
     assert!(
@@ -61,7 +54,7 @@ async fn ten_thousand_reads_spread_evenly_over_two_replicas() {
 /// wide.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_of_eight_tasks_go_to_both_replicas() {
-    let world = unpaced().await;
+    let world = World::unpaced(2).await;
     let by = spread(&world, 8, 1250).await;
     assert_eq!(by.keys().copied().collect::<Vec<_>>(), [2, 3], "{by:?}");
     assert!(by.values().all(|reads| *reads > 3000), "{by:?}");

@@ -49,6 +49,13 @@ impl World {
         Self::with(stage, config).await
     }
 
+    /// Shares of reads do not follow how fast each server is, on a machine that does more than that.
+    pub(crate) async fn unpaced(replicas: u32) -> Self {
+        let stage = stage(replicas).await;
+        let config = stage.config().with_pace(false);
+        Self::with(stage, config).await
+    }
+
     /// With options of the test's own. However short its timeouts are, the table is made.
     pub(crate) async fn with(stage: Stage, config: Config) -> Self {
         let cluster = Cluster::builder(config).connect().await.unwrap();

@@ -456,7 +456,7 @@ async fn replicas_are_added_and_removed() {
     assert_eq!(lab.ordinals(), [0, 2]);
     assert!(matches!(
         lab.connect(1).await,
-        Err(LabError::UnknownOrdinal { ordinal: 1 })
+        Err(LabError::UnknownOrdinal { ordinal: 1, .. })
     ));
     assert!(matches!(lab.remove(0).await, Err(LabError::Config(_))));
     assert_eq!(lab.add_replica().await.unwrap(), 1);

@@ -17,6 +17,8 @@ struct Slow {
     login: Duration,
     question: Duration,
     refuses: bool,
+    /// Its connections do not answer.
+    broken: AtomicBool,
     writable: Arc<AtomicBool>,
     logins: AtomicUsize,
 }
@@ -28,6 +30,7 @@ impl Slow {
             login,
             question,
             refuses: false,
+            broken: AtomicBool::new(false),
             writable: Arc::default(),
             logins: AtomicUsize::new(0),
         }
@@ -78,7 +81,8 @@ impl Asked for Slow {
 
     async fn question(&self, (): ()) -> Option<((), Facts)> {
         tokio::time::sleep(self.question).await;
-        Some(((), facts(&self.writable)))
+        let broken = self.broken.swap(false, Ordering::Relaxed);
+        (!broken).then(|| ((), facts(&self.writable)))
     }
 
     fn closed(&self) -> ConnectError {
@@ -141,4 +145,16 @@ async fn a_login_that_failed_while_nobody_looked_is_why_a_slow_pod_is_not_heard(
     let (heard, took) = look(&mut monitor, &pod).await;
     assert!(matches!(heard, Err(ConnectError::WrongPod { .. })));
     assert_eq!(took, millis(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_finds_its_connection_broken_logs_in_again() {
+    let pod = Slow::new(millis(200), millis(100));
+    let mut monitor = Monitor::default();
+    look(&mut monitor, &pod).await.0.unwrap();
+    pod.broken.store(true, Ordering::Relaxed);
+    pod.writable.store(true, Ordering::Relaxed);
+    let (heard, took) = look(&mut monitor, &pod).await;
+    assert!(heard.unwrap().writable);
+    assert_eq!((took, pod.logins()), (millis(300), 2));
 }

@@ -15,6 +15,7 @@ const LOG_LINES: usize = 25;
 pub enum LabError {
     /// A program the lab needs is not on this machine.
     #[error("the lab needs `{program}`, which was not found on this machine; get it: {install}")]
+    #[non_exhaustive]
     Missing {
         /// The program that was looked for.
         program: &'static str,
@@ -26,6 +27,7 @@ pub enum LabError {
     Config(String),
     /// A file, a directory or a process could not be handled.
     #[error("{what}: {source}")]
+    #[non_exhaustive]
     Io {
         /// What was being done.
         what: String,
@@ -34,6 +36,7 @@ pub enum LabError {
     },
     /// A helper program ended badly.
     #[error("{what} ended with {status}; it said:\n{output}")]
+    #[non_exhaustive]
     Command {
         /// What the program was run for.
         what: String,
@@ -47,6 +50,7 @@ pub enum LabError {
         "no free loopback addresses after {attempts} attempts (last: {source}); \
          if a server listens on port 3306 of every address of this machine, stop it"
     )]
+    #[non_exhaustive]
     Addresses {
         /// How many blocks were tried.
         attempts: u32,
@@ -55,6 +59,7 @@ pub enum LabError {
     },
     /// A server ended by itself.
     #[error("{pod} ended by itself; the end of its error log:\n{log}")]
+    #[non_exhaustive]
     Exited {
         /// The pod name of the server.
         pod: String,
@@ -63,6 +68,7 @@ pub enum LabError {
     },
     /// Something did not happen within its deadline.
     #[error("{what} did not happen within {}; last seen:\n{last}", crate::brief::Brief(*after))]
+    #[non_exhaustive]
     Timeout {
         /// What was waited for.
         what: String,
@@ -73,6 +79,7 @@ pub enum LabError {
     },
     /// A server refused a connection or a statement of the lab.
     #[error("{what} on {pod}: {source}")]
+    #[non_exhaustive]
     Query {
         /// The pod name of the server.
         pod: String,
@@ -83,12 +90,14 @@ pub enum LabError {
     },
     /// The lab has no such server.
     #[error("this lab has no server with the ordinal {ordinal}")]
+    #[non_exhaustive]
     UnknownOrdinal {
         /// The ordinal that was asked for.
         ordinal: u32,
     },
     /// The server was killed or stopped, so it cannot do this.
     #[error("{pod} is not running: restart it first")]
+    #[non_exhaustive]
     NotRunning {
         /// The pod name of the server.
         pod: String,

@@ -101,15 +101,17 @@ impl Lab {
     /// the primary becomes read-only, every running replica applies what it has written, `ordinal`
     /// takes writes, and all others replicate from it. It stays the primary for every operation,
     /// and whoever restarts later follows it, the old one as well. Promoting the primary does
-    /// nothing. The two servers are neither killed nor restarted meanwhile: who asks for that waits.
+    /// nothing. The two servers are neither killed nor restarted meanwhile: who asks for that waits. Others
+    /// must not be, by whoever calls this.
     ///
     /// # Errors
     ///
-    /// When one of the two does not run, and when replication is not there in time.
+    /// When one of the two does not run, and when replication is not there in time. Perhaps no server
+    /// takes writes then: `set_read_only(lab.primary(), false)` ends that.
     ///
     /// # Cancel safety
     ///
-    /// Dropped halfway, no server takes writes.
+    /// Dropped halfway, as after an error.
     pub async fn promote(&self, ordinal: u32) -> Result<(), LabError> {
         let _scaling = self.scaling.lock().await;
         let old = self.primary();
