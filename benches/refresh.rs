@@ -1,16 +1,16 @@
-//! What one refresh costs: the look-up and the merge, at 3, 100, 700 and 1,000 pods.
+//! The cost of one refresh, look-up and merge, at 3, 100, 700 and 1,000 pods.
 //!
 //! ```text
-//! cargo bench --bench refresh --features testkit
+//! cargo bench --bench refresh
 //! ```
 //!
-//! The look-up goes over loopback to a cluster DNS double in a thread of its own; its time is ours
-//! and the double's, its allocations are ours alone (hickory's included). Judge by the columns per
-//! pod: nothing may grow faster than the number of pods.
+//! The look-up goes over loopback to a cluster DNS double in its own thread. Its time includes the
+//! double's, but its allocations are only this crate's (including hickory's). Compare the columns
+//! per pod: no cost may grow faster than the number of pods.
 //!
-//! SRV records of 1,000 pods with their addresses do not fit into a TCP message, however short the
-//! names: that row is what comes after SRV, which is the addresses, and of 125 look-ups one that asks
-//! for each pod.
+//! SRV records of 1,000 pods with their addresses do not fit into a TCP message, even with short
+//! names. So that row measures the fallback after SRV: the addresses, and in one of 125 look-ups a
+//! query for each pod.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -24,8 +24,8 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion};
 use headless_mysql::discovery::{Answer, DnsResolver, FoundPod, Resolve, ResolveError};
 use headless_mysql::name::Ordinal;
-use headless_mysql::testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
 use headless_mysql::topology::{Topology, merge};
+use headless_mysql_testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
@@ -33,14 +33,14 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 const GRACE: Duration = Duration::from_secs(30);
 const SIZES: [u32; 4] = [3, 100, 700, 1_000];
-/// Queries of a refresh at most, in the steady state.
+/// The maximum number of queries of a refresh in the steady state.
 const MOST_QUERIES: usize = 2;
 
 fn address(n: u32) -> IpAddr {
     Ipv4Addr::from(0x0a00_0000 + n).into()
 }
 
-/// A cluster DNS in a thread of its own, so that its allocations are not counted.
+/// A cluster DNS in its own thread, so that its allocations are not counted.
 struct Server {
     dns: Arc<ClusterDns>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
@@ -69,7 +69,7 @@ impl Server {
         Ok(Self { dns, stop, thread })
     }
 
-    /// Lists that many pods; the Service's name.
+    /// Lists this many pods and returns the Service's name.
     fn list(&self, namespace: &str, service: &str, pods: u32) -> String {
         let pod = |n| PodSpec::ready(format!("{service}-{n}"), address(n));
         let spec = ServiceSpec::new(namespace, service).unnamed_port(3306);
@@ -92,7 +92,7 @@ impl Drop for Server {
     }
 }
 
-/// What was measured of one subject.
+/// The measurements of one subject.
 struct Row {
     pods: u32,
     subject: &'static str,
@@ -109,7 +109,7 @@ struct Session {
 }
 
 impl Session {
-    /// Measures an operation; true if it was (and not only tried, or filtered out).
+    /// Measures an operation. Returns false if it was only tried, or was filtered out.
     fn measure(
         &mut self,
         group: &mut BenchmarkGroup<'_, WallTime>,
@@ -185,7 +185,7 @@ fn look_ups(
     for pods in SIZES {
         let name = server.list("default", "mysql", pods);
         let resolver = server.resolver(&name)?;
-        // Steady: the second one.
+        // The second look-up is in the steady state.
         let mut outcome = runtime.block_on(resolver.resolve());
         server.dns.clear_queries();
         outcome = runtime.block_on(resolver.resolve()).or(outcome);

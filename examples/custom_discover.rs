@@ -1,15 +1,15 @@
-//! The balancer over something that is not MySQL: an echo service behind a headless Service.
+//! The balancer with a service other than MySQL: an echo service behind a headless Service.
 //!
 //! ```text
-//! cargo run --example custom_discover --features testkit
+//! cargo run --example custom_discover
 //! ```
 //!
-//! Three little TCP servers are the pods, a cluster DNS double lists them. Four clients send
-//! requests without a pause, while one server dies and comes back at another address. Every request
-//! has to be answered; the program ends with an error if one was not.
+//! Three small TCP servers are the pods, and a cluster DNS double lists them. Four clients send
+//! requests continuously, while one server dies and returns at another address. Every request must
+//! be answered; otherwise the program ends with an error.
 //!
-//! What is shown: `Discovery` looks pods up, `Endpoints` turns them into tower's `Discover`, and
-//! `Balance` takes that, with a service, a request and an error of your own.
+//! The example shows how `Discovery` looks pods up, how `Endpoints` turns them into tower's
+//! `Discover`, and how `Balance` uses that with your own service, request and error.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,8 +25,8 @@ use std::time::Duration;
 use headless_mysql::balance::{Balance, BalanceConfig, Class, Classify, Eligibility, Eligible};
 use headless_mysql::discovery::DnsResolver;
 use headless_mysql::name::Ordinal;
-use headless_mysql::testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
 use headless_mysql::topology::{Discovery, EndpointAddress, Endpoints, RefreshConfig};
+use headless_mysql_testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -38,13 +38,13 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 // === The client ===
 
-/// One endpoint: a connection for each request.
+/// One endpoint. It opens a connection for each request.
 #[derive(Clone)]
 struct Echo {
     at: EndpointAddress,
 }
 
-/// A line to be echoed, by any server or by the one with ordinal 0.
+/// A line to echo, by any server or only by the one with ordinal 0.
 #[derive(Clone)]
 struct Line {
     text: String,
@@ -63,7 +63,7 @@ impl fmt::Display for EchoError {
 impl std::error::Error for EchoError {}
 
 impl Classify for EchoError {
-    /// Echoing twice does no harm: every failure may be tried elsewhere.
+    /// Echoing twice does no harm, so every failed request may be retried elsewhere.
     fn class(&self) -> Class {
         Class::Failure
     }
@@ -74,7 +74,10 @@ impl Eligible<Echo> for Line {
         if self.leader_only && endpoint.at.ordinal() != Some(Ordinal::PRIMARY) {
             return Eligibility::No;
         }
-        Eligibility::Yes
+        Eligibility::Yes {
+            tier: 0,
+            room: true,
+        }
     }
 }
 
@@ -110,7 +113,7 @@ async fn ask(server: SocketAddr, text: &str) -> io::Result<String> {
 
 // === The stage ===
 
-/// A pod: answers each line with its name and address before it.
+/// A pod. It answers each line with its name, its address and the line.
 struct Pod {
     accepts: AbortHandle,
 }
@@ -121,7 +124,7 @@ impl Pod {
         let address = listener.local_addr()?;
         let greeting = format!("{name} at {}", address.ip());
         let accepts = tokio::spawn(async move {
-            // Dropped with the task: a pod dies with its connections.
+            // Dropped with the task, so that the pod's connections end with the pod.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(echo(stream, greeting.clone()));
@@ -148,13 +151,13 @@ async fn echo(stream: TcpStream, greeting: String) -> io::Result<()> {
         .await
 }
 
-/// The addresses of the pods: loopback ones that differ, with one port.
+/// The pods' addresses: different loopback addresses with the same port.
 fn ip(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 83, 0, last).into()
 }
 
 async fn start_pods() -> io::Result<(Vec<Pod>, u16)> {
-    // A port that is free at the first address need not be free at the others.
+    // A port that is free at the first address may be taken at the others.
     for _ in 0..20 {
         let (first, address) = Pod::start("echo-0", SocketAddr::new(ip(1), 0)).await?;
         let port = address.port();
@@ -172,13 +175,13 @@ async fn start_pods() -> io::Result<(Vec<Pod>, u16)> {
     Err(io::ErrorKind::AddrInUse.into())
 }
 
-/// What the clients saw.
+/// The results of the clients.
 #[derive(Default)]
 struct Tally {
     answered: AtomicUsize,
     lost: AtomicUsize,
     done: AtomicBool,
-    /// Answers by pod.
+    /// The number of answers by pod.
     by: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -188,7 +191,7 @@ impl Tally {
         by.clone()
     }
 
-    /// Waits until the pod has answered; at most 20 s.
+    /// Waits up to 20 s until the pod has answered.
     async fn seen(&self, pod: &str) -> Result<(), Failure> {
         let seen = async {
             while !self.by().contains_key(pod) {
@@ -202,7 +205,7 @@ impl Tally {
     }
 }
 
-/// A client sends a line again and again; every tenth only the leader may echo.
+/// A client that sends lines continuously; only the leader may echo every tenth line.
 async fn client(balance: Balance<Echo>, tally: Arc<Tally>, me: usize) {
     let mut n = 0;
     while !tally.done.load(Ordering::Relaxed) {
@@ -243,7 +246,7 @@ async fn main() -> Result<(), Failure> {
     let service = ServiceSpec::new("default", "echo").unnamed_port(port);
     dns.set_service(service.with_pods((0..3).map(named)));
 
-    // Three lines: who is there, one service for each, and who takes a request.
+    // Three lines: find the pods, create a service for each, and choose one for each request.
     let resolver = DnsResolver::builder("echo.default.svc.cluster.local".parse()?)
         .name_servers(vec![dns.addr()])
         .build()?;

@@ -1,15 +1,15 @@
-//! The tour: real servers, a cluster DNS, and an application that restarts do not bother.
+//! The tour: real servers, a cluster DNS, and an application that keeps working through restarts.
 //!
 //! ```text
-//! cargo run --example quickstart --features testkit
+//! cargo run --example quickstart
 //! ```
 //!
-//! Needs a MariaDB server's programs on this machine (`apt-get install mariadb-server`); no root,
-//! no Docker, no Kubernetes. Everything it starts ends with it.
+//! Requires the programs of a MariaDB server on this machine (`apt-get install mariadb-server`),
+//! but no root, no Docker and no Kubernetes. Everything it starts ends with it.
 //!
-//! The first part is an application as you would write it. The second part puts it on a stage: one
-//! primary and two replicas as a StatefulSet would run them, and a DNS server that answers as
-//! CoreDNS answers for a headless Service.
+//! The first part is an application as you would write it. The second part provides its
+//! environment: one primary and two replicas, as in a StatefulSet, and a DNS server that answers as
+//! CoreDNS does for a headless Service.
 
 // === The application ===
 
@@ -41,7 +41,7 @@ async fn events_of(cluster: &Cluster, order: u64) -> Result<Vec<String>, Error> 
 
 // === The stage ===
 
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::stage::Stage;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,7 +50,7 @@ use tokio::time::{Instant, sleep};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Every row remembers the server that took it.
+/// Every row contains the id of the server that took it.
 const TABLES: [&str; 2] = [
     "CREATE TABLE orders (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, sku VARCHAR(32), \
      pieces INT UNSIGNED, taken_by INT DEFAULT (@@server_id))",
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Failure> {
 
     // In a pod this would be
     // `Cluster::connect("mysql://app:secret@mysql.default.svc.cluster.local/shop")`.
-    let cluster = Cluster::builder(stage.config()).connect().await?;
+    let cluster = Cluster::connect(&stage.url()).await?;
     for table in TABLES {
         cluster.primary().query_drop(table).await?;
     }
@@ -86,9 +86,9 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What discovery found, and what the servers said of themselves.
+/// Shows what discovery found, and the roles that the servers reported.
 async fn show_pods(cluster: &Cluster) -> Result<(), Failure> {
-    // A server is asked for its role when it is connected to. Two reads at once go to two pods.
+    // The client learns a server's role when it connects. Two parallel reads go to two pods.
     tokio::try_join!(
         cluster.replicas().query_drop("DO 0"),
         cluster.replicas().query_drop("DO 0"),
@@ -108,7 +108,7 @@ async fn show_pods(cluster: &Cluster) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A hundred rows; each tells which server took it.
+/// Writes a hundred rows. Each one contains the id of the server that took it.
 async fn write(cluster: &Cluster) -> Result<(), Failure> {
     for n in 0..25 {
         let order = place_order(cluster, "A-1", n).await?;
@@ -133,7 +133,7 @@ async fn write(cluster: &Cluster) -> Result<(), Failure> {
     }
 }
 
-/// A thousand reads by eight tasks; each tells which server answered.
+/// Runs a thousand reads in eight tasks. Each answer names its server.
 async fn read(cluster: &Cluster) -> Result<(), Failure> {
     let tasks = (0..8).map(|_| {
         let cluster = cluster.clone();
@@ -161,8 +161,8 @@ async fn read(cluster: &Cluster) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The primary is killed and comes back with its data on another address, as a pod does. Writers
-/// go on all the time; readers too.
+/// Kills the primary and starts it with its data at another address, as a pod does. Writers and
+/// readers continue meanwhile.
 async fn restart_the_primary(stage: &Stage, cluster: &Cluster) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..4)
@@ -177,7 +177,7 @@ async fn restart_the_primary(stage: &Stage, cluster: &Cluster) -> Result<(), Fai
     let new = stage.lab.fresh_address()?;
     stage.lab.start_at(0, new).await?;
     let accepts = killed.elapsed();
-    // DNS follows later: kubelet, endpoints and caches take their time.
+    // DNS is updated later, because kubelet, endpoints and caches take time.
     sleep(Duration::from_millis(500)).await;
     stage.publish_at(0, new)?;
     let published = Instant::now();
@@ -253,7 +253,7 @@ async fn keep_writing(
     writer: u64,
 ) -> Result<Writes, Failure> {
     let mut writes = Writes::default();
-    // Numbers of this writer's own, above those of the orders.
+    // This writer's own range of ids, above the ids of the orders.
     for id in (writer + 1) * 1_000_000.. {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -265,9 +265,9 @@ async fn keep_writing(
                 begun,
                 ended: Instant::now(),
             }),
-            // Nothing was executed: the same call may be made again.
+            // Nothing was executed, so the same call may be made again.
             Err(error) if error.is_retryable() => writes.refused += 1,
-            // The server may have executed it. Only the data can tell.
+            // The server may have executed the statement. Only the data can tell.
             Err(Error::ConnectionLost { .. } | Error::Timeout { .. }) => writes.unknown += 1,
             Err(error) => return Err(error.into()),
         }
@@ -286,7 +286,7 @@ async fn keep_reading(cluster: Cluster, stop: Arc<AtomicBool>) -> Result<u32, Fa
     Ok(reads)
 }
 
-/// The stage numbers its servers from 1.
+/// Server ids on the stage start at 1.
 fn pod_of(server_id: u32) -> String {
     format!("mysql-{}", server_id.saturating_sub(1))
 }

@@ -50,33 +50,42 @@
 //! | [`discovery`] | who is there now: DNS, a fixed list, your own [`Resolve`](discovery::Resolve) |
 //! | [`topology`] | the snapshot of pods, and the loop that keeps it up to date |
 //! | [`balance`] | which pod takes a request: a tower balancer that knows no MySQL |
-//! | [`mysql`] | connections and transactions |
+//! | `sql`, `gtid` | what a statement may do by its text; which transactions a server holds |
+//! | `server` | one pod's server: dialling it, who it is, what its failures mean |
+//! | `pool` | the connections to one incarnation of a pod |
+//! | `conn` | a connection in its user's hands: [`PodConn`], [`Tx`] |
+//! | `routing`, `checkout` | which pods a request may use; from a request to a connection |
 //! | [`cluster`] | the face: [`Cluster`], [`Route`], [`Status`](cluster::Status) |
 //! | [`config`], [`url`] | options, and how a URL spells them |
 //! | [`error`] | what a call can end in |
-//! | [`observe`] | what is counted for dashboards |
-//! | `testkit` (feature) | real servers and a cluster DNS, for your tests and ours |
 #![forbid(unsafe_code)]
 
 pub mod balance;
-mod brief;
+mod checkout;
 pub mod cluster;
 pub mod config;
+mod conn;
 pub mod discovery;
 pub mod error;
-pub mod mysql;
+mod gtid;
 pub mod name;
+#[doc(hidden)]
 pub mod observe;
-#[cfg(feature = "testkit")]
-pub mod testkit;
+mod pool;
+mod routing;
+mod server;
+mod sql;
 pub mod topology;
 pub mod url;
 
 pub use cluster::{Cluster, Route};
 pub use config::{Config, ConfigError};
+pub use conn::podconn::PodConn;
+pub use conn::tx::{Committed, Tx};
 pub use error::Error;
-pub use mysql::{Committed, PodConn, Tx};
+
 pub use mysql_async;
+pub use sql::text::SqlText;
 
 /// What a program usually needs in scope.
 pub mod prelude {
@@ -84,7 +93,20 @@ pub mod prelude {
     pub use mysql_async::prelude::{FromRow, FromValue, Queryable};
 }
 
+const _: () = {
+    fn sendable<T: Send + Sync + 'static>() {}
+    fn check() {
+        sendable::<Cluster>();
+        sendable::<Route>();
+        sendable::<Error>();
+        sendable::<PodConn>();
+        sendable::<Tx>();
+        sendable::<Committed>();
+    }
+    let _ = check;
+};
+
 /// Compiles the README's programs.
-#[cfg(all(doctest, feature = "testkit"))]
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

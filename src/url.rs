@@ -1,45 +1,29 @@
-//! Owns the grammar of the connection URL:
+//! Parses the connection URL into a [`Config`]:
 //!
 //! ```text
 //! mysql://user[:password]@service[:port][/database][?option=value&...]
 //! ```
 //!
-//! `mariadb://` means the same. User, password and database are percent-decoded. Options:
+//! `mariadb://` means the same. User, password and database are percent-decoded. An option is
+//! called as its getter: `connect_timeout=500ms` is [`Config::with_connect_timeout`]. Values:
 //!
-//! | option | value | see |
-//! |---|---|---|
-//! | `statefulset` | a name | [`Config::with_statefulset`] |
-//! | `connect_timeout` | `500ms`, `2s`, `1m` | [`Config::with_connect_timeout`] |
-//! | `checkout_timeout` | likewise | [`Config::with_checkout_timeout`] |
-//! | `statement_timeout` | likewise, or `none` | [`Config::with_statement_timeout`] |
-//! | `max_connections` | a number | [`Config::with_max_connections`] |
-//! | `replica_policy` | `prefer-replica`, `replica-only`, `any` | [`Config::with_replica_policy`] |
-//! | `verify` | `auto`, `strict`, `off` | [`Config::with_verify`] |
-//! | `reset` | `auto`, `always`, `never` | [`Config::with_reset`] |
-//! | `read_retry` | `true`, `false` | [`Config::with_read_retry`] |
-//! | `port_name` | a name | [`Config::with_port_name`] |
-//! | `allow_alias` | `true`, `false` | [`Config::with_allow_alias`] |
-//! | `replica_service` | a Service, as the host | [`Config::with_replica_service`] |
-//! | `primary` | `ordinal`, `detected` | [`Config::with_primary`] |
-//! | `two_primaries` | `refuse`, `keep` | [`Config::with_two_primaries`] |
-//! | `cold_start` | `compare`, `trust` | [`Config::with_cold_start`] |
-//! | `password_file` | a path | [`Config::with_password_file`] |
-//! | `sslmode` | `disabled`, `preferred`, `required`, `verify-ca`, `verify-identity` | [`Config::with_ssl_mode`] |
-//! | `ssl_ca` | a path | [`Config::with_ssl_ca`] |
-//! | `ssl_cert`, `ssl_key` | paths | [`Config::with_ssl_identity`] |
-//! | `tls_name` | a name, also with `{host}`, `{pod}`, `{service}` | [`Config::with_tls_name`] |
-//! | `kill_query` | `true`, `false` | [`Config::with_kill_query`] |
-//! | `min_connections` | a number | [`Config::with_min_connections`] |
-//! | `max_share` | a percentage | [`Config::with_max_share`] |
-//! | `max_lifetime` | a duration, or `none` | [`Config::with_max_lifetime`] |
-//! | `statement_cache` | a number | [`Config::with_statement_cache`] |
-//! | `pace` | `true`, `false` | [`Config::with_pace`] |
-//! | `weights` | `ordinal:weight`, separated by commas: `1:2,2:1` | [`Config::with_weights`] |
+//! | kind | spelled |
+//! |---|---|
+//! | a length of time | `500ms`, `2s`, `1m`; `none` where there may be none |
+//! | a number, a percentage | `16` |
+//! | yes or no | `true`, `false` |
+//! | a choice | as its type says: `replica_policy=prefer-replica` is [`ReplicaPolicy`] |
+//! | several values | separated by commas: `weights=1:2,2:1`, `name_servers=10.96.0.10:53` |
+//! | encryption | `sslmode=verify-ca`, with `ssl_ca`, `ssl_cert` and `ssl_key` as paths |
+//!
+//! The README lists all of them.
+//!
+//! [`ReplicaPolicy`]: crate::config::ReplicaPolicy
 //!
 //! MySQL's spellings `ssl-mode=VERIFY_CA`, `ssl-ca`, `ssl-cert` and `ssl-key` mean the same.
 //!
-//! This module must never quote a text in an error before it has proven that no password can be
-//! part of it.
+//! An error must never quote a text before this module has proven that the text cannot contain any
+//! part of a password.
 
 mod options;
 
@@ -52,12 +36,12 @@ use crate::config::{Config, ConfigError};
 
 /// Reads a connection URL. The result is validated.
 ///
-/// A password may hold unescaped `:` and `@` (the last `@` in front of the host counts), but `/`,
-/// `?`, `#` and `%` have to be written as `%2F`, `%3F`, `%23` and `%25`.
+/// A password may contain unescaped `:` and `@` (it ends at the last `@` before the host), but `/`,
+/// `?`, `#` and `%` must be written as `%2F`, `%3F`, `%23` and `%25`.
 ///
 /// # Errors
 ///
-/// What is wrong, quoting the offending part, but never any part of the password.
+/// If the URL is wrong. The error quotes the wrong part, but never any part of the password.
 ///
 /// ```
 /// let config = headless_mysql::url::parse("mysql://app:secret@mysql.default/shop?reset=always")?;
@@ -81,13 +65,14 @@ pub fn parse(url: &str) -> Result<Config, ConfigError> {
         config = config.with_database(database);
     }
     let mut config = options::apply(config, parts.query)?;
-    // After the options: behind an unknown `password=` it would be the end of that password.
+    // Checked after the options: after an unknown option `password=`, the fragment could be the end
+    // of that password.
     if let Some(fragment) = parts.fragment {
         return Err(ConfigError::Fragment {
             given: format!("#{fragment}"),
         });
     }
-    // Last, so that no earlier error can have seen it.
+    // Set last, so that no earlier error can contain it.
     if let Some(password) = parts.password {
         config = config.with_password(decode_password(password)?);
     }
@@ -95,7 +80,7 @@ pub fn parse(url: &str) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// The raw parts of a URL. Every part but the password is known to hold nothing of it.
+/// The raw parts of a URL. No part except `password` contains any part of the password.
 struct Parts<'a> {
     user: &'a str,
     password: Option<&'a str>,
@@ -106,12 +91,10 @@ struct Parts<'a> {
     fragment: Option<&'a str>,
 }
 
-// === impl Parts ===
-
 impl<'a> Parts<'a> {
-    /// The proof: the last `@` of the whole text ends the user information. It is found before
-    /// anything but the scheme is quoted; if there is none, or if it stands where it cannot be
-    /// told from one in a password, the error quotes nothing.
+    /// Splits a URL. The proof that no error quotes a password: the last `@` of the whole text ends
+    /// the user information. That `@` is found before any part except the scheme is quoted. If
+    /// there is no such `@`, or if it could be part of a password, the error quotes nothing.
     fn split(url: &'a str) -> Result<Self, ConfigError> {
         if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
             let reason = "it holds white space or control characters";
@@ -179,7 +162,8 @@ fn strip_scheme(url: &str) -> Result<&str, ConfigError> {
     {
         return Ok(rest);
     }
-    // `app:pass://word@host` without its scheme: what stands before `://` is a password's.
+    // In `app:pass://word@host`, which lacks a scheme, the text before `://` contains a part of
+    // the password.
     let well_formed = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme
             .chars()
@@ -195,7 +179,7 @@ fn strip_scheme(url: &str) -> Result<&str, ConfigError> {
     })
 }
 
-/// `[::1]:3306` keeps its colons in the host.
+/// Splits host and port. Colons in brackets, as in `[::1]:3306`, belong to the host.
 fn split_port(address: &str) -> (&str, Option<&str>) {
     let host_end = if address.starts_with('[') {
         address.find(']').unwrap_or(0)
@@ -232,7 +216,8 @@ fn read_database(path: &str) -> Result<Option<String>, ConfigError> {
     Ok((!name.is_empty()).then_some(name))
 }
 
-/// Strict: the `percent-encoding` crate passes a malformed escape through.
+/// Decodes percent-encoding, and refuses malformed escapes, which the `percent-encoding` crate
+/// would keep as they are.
 fn decode(part: &'static str, raw: &str) -> Result<String, ConfigError> {
     let malformed = |given: &str| ConfigError::PercentEncoding {
         part,
@@ -259,7 +244,7 @@ fn decode_password(raw: &str) -> Result<String, ConfigError> {
     })
 }
 
-/// The first `count` characters, or all.
+/// The first `count` characters, or all of a shorter text.
 fn prefix(text: &str, count: usize) -> &str {
     let end = text
         .char_indices()

@@ -35,7 +35,10 @@ impl Classify for Never {
 
 impl Eligible<Instantly> for Ask {
     fn eligible(&self, _: &Instantly) -> Eligibility {
-        Eligibility::Yes
+        Eligibility::Yes {
+            tier: 0,
+            room: true,
+        }
     }
 }
 

@@ -4,11 +4,13 @@
     reason = "clippy.toml allows it in tests, but does not see that helpers are test code"
 )]
 
+mod staged;
 use headless_mysql::Cluster;
-use headless_mysql::testkit::dns::{ClusterDns, Fault, PodSpec, ServiceSpec, Upstream};
-use headless_mysql::testkit::embedded::EmbeddedPods;
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::dns::{ClusterDns, Fault, PodSpec, ServiceSpec, Upstream};
+use headless_mysql_testkit::embedded::EmbeddedPods;
+use headless_mysql_testkit::stage::Stage;
 use serde_json::{Value, json};
+use staged::Staged as _;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;

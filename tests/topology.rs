@@ -5,7 +5,7 @@
 )]
 
 use headless_mysql::discovery::{DnsResolver, Resolve};
-use headless_mysql::testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
+use headless_mysql_testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;

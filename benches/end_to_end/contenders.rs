@@ -1,15 +1,16 @@
-//! The ways to read from two replicas that are compared.
+//! The contenders: different ways to read from two replicas.
 
 use crate::ROWS;
 use crate::haproxy::HaProxy;
 use crate::sketch::Sketch;
+use crate::staged::Staged as _;
 use headless_mysql::Cluster;
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::stage::Stage;
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
 use std::sync::Arc;
 
-/// What is read.
+/// The query that a read runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Query {
     SelectOne,
@@ -31,20 +32,20 @@ const POINT: &str = "SELECT value FROM points WHERE id = ?";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// One way to read.
+/// One contender.
 #[derive(Clone)]
 pub(crate) enum Contender {
     /// This crate.
     Ours(Cluster),
-    /// A connection for each task, held all the time: the limit.
+    /// One connection per task, held for the whole run: the upper limit.
     Held(Vec<Opts>),
-    /// A balancer of a few lines.
+    /// A minimal balancer.
     Sketch(Arc<Sketch>),
-    /// One pool for each replica, and one of them at random.
+    /// One pool per replica, chosen at random for each read.
     Pools(Vec<Pool>),
 }
 
-/// What a task of a contender keeps.
+/// The state of one task of a contender.
 pub(crate) enum Reader {
     Ours(Cluster),
     Held(Conn),
@@ -68,7 +69,8 @@ impl Contender {
         Self::Sketch(Arc::new(sketch))
     }
 
-    /// Made by hand: as large as needed, nothing opened or closed needlessly.
+    /// Pools with explicit settings: large enough, so that no connection is opened or closed
+    /// needlessly.
     pub(crate) fn random_pools(stage: &Stage, connections: usize, reset: bool) -> Self {
         let constraints = PoolConstraints::new(connections, connections).unwrap();
         let pool = PoolOpts::default()
@@ -78,17 +80,17 @@ impl Contender {
         Self::Pools(pools.collect())
     }
 
-    /// As the driver's documentation shows it.
+    /// Pools as in the driver's documentation.
     pub(crate) fn default_pools(stage: &Stage) -> Self {
         let pools = (1..3).map(|n| {
             let url = Opts::from_url(&stage.lab.url(n)).unwrap();
-            // Else it goes around the network, by the server's unix socket.
+            // By default the driver switches to the server's unix socket and bypasses the network.
             Pool::new(OptsBuilder::from_opts(url).prefer_socket(false))
         });
         Self::Pools(pools.collect())
     }
 
-    /// A pool made by hand, of connections through a proxy.
+    /// A pool with explicit settings, whose connections go through a proxy.
     pub(crate) fn behind(proxy: &HaProxy, stage: &Stage, connections: usize) -> Self {
         let constraints = PoolConstraints::new(connections, connections).unwrap();
         let pool = PoolOpts::default()
@@ -130,7 +132,7 @@ fn replicas(stage: &Stage) -> impl Iterator<Item = OptsBuilder> {
     (1..3).map(|n| opts(&stage.lab.url(n)))
 }
 
-/// Without the extra questions at each connect.
+/// Options that avoid additional queries at each connect.
 fn opts(url: &str) -> OptsBuilder {
     OptsBuilder::from_opts(Opts::from_url(url).unwrap())
         .prefer_socket(false)
@@ -139,7 +141,19 @@ fn opts(url: &str) -> OptsBuilder {
 }
 
 impl Reader {
-    /// One read; the answer is looked at.
+    /// One read within [`DEADLINE`](crate::outage::DEADLINE), as far as the contender supports
+    /// deadlines.
+    pub(crate) async fn read_in_time(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Ours(cluster) => {
+                let route = cluster.replicas().deadline(crate::outage::DEADLINE);
+                one(route.query_first("SELECT 1").await?)
+            }
+            other => other.read(Query::SelectOne).await,
+        }
+    }
+
+    /// One read, whose answer is checked.
     pub(crate) async fn read(&mut self, query: Query) -> Result<(), Failure> {
         let id = rand::random_range(0..ROWS);
         match (self, query) {

@@ -1,6 +1,6 @@
-//! HAProxy in front of the replicas, as one would set it up.
+//! HAProxy in front of the replicas, with a typical configuration.
 
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::stage::Stage;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-/// A running HAProxy; it ends when dropped.
+/// A running HAProxy process; dropping this ends it.
 pub(crate) struct HaProxy {
     process: Child,
     pub(crate) address: SocketAddr,
@@ -16,8 +16,8 @@ pub(crate) struct HaProxy {
 }
 
 impl HaProxy {
-    /// Least connections over the replicas, checked every second, and connections to a server that
-    /// is down are closed.
+    /// Balances by least connections, checks the replicas every second, and closes the connections
+    /// to a server that is down.
     pub(crate) async fn start(stage: &Stage) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address: SocketAddr = (stage.lab.fresh_address().unwrap(), 3307).into();

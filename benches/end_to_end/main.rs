@@ -1,13 +1,14 @@
-//! Reads through this crate next to what else there is, on real servers, in one run.
+//! Compares reads through this crate with the alternatives, on real servers, in one run.
 //!
 //! ```text
 //! cargo bench --all-features --bench end_to_end                 # throughput, MariaDB and MySQL
-//! cargo bench --all-features --bench end_to_end -- --outage     # one of two replicas dies, freezes
+//! cargo bench --all-features --bench end_to_end -- --outage   # one of two replicas dies, freezes
 //! cargo bench --all-features --bench end_to_end -- --server mariadb --rounds 90
 //! ```
 //!
-//! Machines are noisy: each round runs every contender once, in random order, and what is shown is
-//! the median of the ratios within the rounds. Many short rounds say more than a few long ones. Needs `haproxy` on the `PATH`.
+//! Machines are noisy. So each round runs every contender once, in random order, and the result is
+//! the median of the ratios within the rounds. Many short rounds are better than a few long ones.
+//! Requires `haproxy` on the `PATH`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,14 +20,16 @@ mod haproxy;
 mod outage;
 mod processes;
 mod sketch;
+#[path = "../../tests/staged/mod.rs"]
+mod staged;
 mod throughput;
 
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::lab::{Lab, Nodes, ServerKind};
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::lab::{Lab, Nodes, ServerKind};
+use headless_mysql_testkit::stage::Stage;
 use std::time::Duration;
 
-/// Rows of the table that point reads read.
+/// The number of rows in the table that point reads use.
 const ROWS: u64 = 1000;
 
 struct Options {
@@ -35,7 +38,7 @@ struct Options {
     /// How long a contender runs in a round.
     slice: Duration,
     outage: bool,
-    /// Whether it runs, not how fast.
+    /// Only check that the benchmark runs.
     test: bool,
 }
 
@@ -66,7 +69,7 @@ impl Options {
                     options.rounds = 1;
                     options.slice = Duration::from_millis(50);
                 }
-                // What cargo adds.
+                // Cargo adds this argument.
                 "--bench" => {}
                 other => panic!("unknown option {other}"),
             }
@@ -88,7 +91,7 @@ fn main() {
 }
 
 async fn run(server: ServerKind, options: &Options) {
-    // Each contender keeps its connections from round to round.
+    // The contenders keep their connections between rounds.
     let lab = Lab::builder().server(server).replicas(2);
     let lab = lab.server_option(Nodes::All, "--max-connections=1000");
     let stage = Stage::with(lab).await.unwrap();

@@ -1,8 +1,8 @@
 //! What an application sees when one of two replicas dies, or freezes, for four seconds.
 
-use crate::contenders::{Contender, Query};
+use crate::contenders::Contender;
 use crate::haproxy::HaProxy;
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::stage::Stage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 const TASKS: usize = 8;
-/// What every single read is given, by each contender's caller.
+/// The deadline of every read, set by each contender's caller.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
-/// The load goes on for so long before, during and after.
+/// The durations of the load before, during and after the outage.
 const PHASES: [Duration; 3] = [
     Duration::from_secs(2),
     Duration::from_secs(4),
@@ -25,7 +25,7 @@ enum Outage {
     Frozen,
 }
 
-/// Runs all of it, `speed` times as fast.
+/// Runs the whole comparison, `speed` times faster.
 pub(crate) async fn compare(stage: &Stage, speed: u32) {
     for outage in [Outage::Killed, Outage::Frozen] {
         let name = match outage {
@@ -63,7 +63,7 @@ pub(crate) async fn compare(stage: &Stage, speed: u32) {
                 seen.longest.as_millis()
             );
             contender.end().await;
-            // The next one is to find everything as this one did.
+            // Restore the state for the next contender.
             stage
                 .lab
                 .wait_for_replication(Duration::from_secs(30))
@@ -78,7 +78,7 @@ pub(crate) async fn compare(stage: &Stage, speed: u32) {
 #[derive(Default)]
 struct Seen {
     failed: u64,
-    /// By phase.
+    /// The number of reads served, by phase.
     served: [u64; 3],
     longest: Duration,
 }
@@ -100,7 +100,7 @@ async fn suffer(stage: &Stage, contender: &Contender, outage: Outage, speed: u32
             let mut seen = Seen::default();
             while !stop.load(Ordering::Relaxed) {
                 let at = Instant::now();
-                let read = timeout(DEADLINE, reader.read(Query::SelectOne)).await;
+                let read = timeout(DEADLINE, reader.read_in_time()).await;
                 let phase = match began.elapsed() {
                     early if early < phases[0] => 0,
                     middle if middle < phases[0] + phases[1] => 1,
@@ -108,7 +108,7 @@ async fn suffer(stage: &Stage, contender: &Contender, outage: Outage, speed: u32
                 };
                 match read {
                     Ok(Ok(())) => seen.served[phase] += 1,
-                    // An application would pause too.
+                    // Pause after an error, as an application would.
                     Ok(Err(_)) | Err(_) => {
                         seen.failed += 1;
                         sleep(Duration::from_millis(1)).await;

@@ -1,15 +1,15 @@
-//! CPU time of processes, as the kernel accounts it.
+//! CPU time of processes, according to the kernel.
 
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::stage::Stage;
 use std::time::Duration;
 
-/// What a tick of the accounting is on Linux.
+/// The unit of CPU time in `/proc` on Linux.
 const TICK: Duration = Duration::from_millis(10);
 
 /// The CPU time that a process has used, in user and kernel mode.
 pub(crate) fn cpu(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name of the program, in parentheses, may hold spaces.
+    // The program's name, in parentheses, may contain spaces.
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks = after_name.split_whitespace().skip(11).take(2);
     let ticks: u32 = ticks.filter_map(|field| field.parse::<u32>().ok()).sum();

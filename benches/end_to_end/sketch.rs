@@ -1,5 +1,6 @@
-//! The least that balances: connections behind a semaphore, the replica with fewer in flight, a timeout
-//! around each read. Nothing is checked, cleaned, stopped or found out.
+//! A minimal balancer: connections behind a semaphore, the replica with fewer reads in flight, and
+//! a timeout around each read. It has no checks, no session reset, no statement stop and no
+//! discovery.
 
 use mysql_async::{Conn, Opts};
 use std::cmp::Ordering::{Equal, Greater, Less};
@@ -30,8 +31,8 @@ impl Sketch {
         Self(replicas.into_iter().map(replica).collect())
     }
 
-    /// One read, on a connection to the replica that has fewer. After an error nothing is given back:
-    /// the benchmark ends.
+    /// One read on the replica with fewer reads in flight. After an error the connection is not
+    /// returned, because the benchmark ends.
     pub(crate) async fn read<T, E>(
         &self,
         read: impl AsyncFnOnce(&mut Conn) -> Result<T, E>,

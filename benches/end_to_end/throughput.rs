@@ -1,18 +1,18 @@
-//! How many reads a second, and what they cost.
+//! Reads per second, and their cost.
 
 use crate::contenders::{Contender, Query};
 use crate::haproxy::HaProxy;
 use crate::processes::Usage;
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::stage::Stage;
 use rand::seq::SliceRandom;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// What everything is compared with.
+/// The index of the contender that the others are compared with.
 const REFERENCE: usize = 3;
 
-/// What one contender did in all rounds.
+/// The results of one contender in all rounds.
 #[derive(Default)]
 struct Line {
     /// Reads per second, by round.
@@ -51,7 +51,7 @@ pub(crate) async fn compare(stage: &Stage, tasks: usize, rounds: usize, slice: D
     for query in Query::ALL {
         let mut lines: Vec<Line> = contenders.iter().map(|_| Line::default()).collect();
         let mut order: Vec<usize> = (0..contenders.len()).collect();
-        // The first round warms up.
+        // The first round is a warm-up.
         for round in 0..=rounds {
             order.shuffle(&mut rand::rng());
             for index in &order {

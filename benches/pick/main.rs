@@ -1,4 +1,4 @@
-//! What a pick costs, next to tower's own balancers, in one run.
+//! The cost of a pick, compared with tower's own balancers, in one run.
 //!
 //! ```text
 //! cargo bench --bench pick              # criterion, then a table, and the bars
@@ -6,12 +6,13 @@
 //! cargo bench --bench pick -- --gate    # for CI: an error if allocations or ratios got worse
 //! ```
 //!
-//! Every endpoint answers at once, so what is measured is the balancer. One task runs on a
-//! current-thread runtime, eight on two workers. The table comes from rounds in which the subjects
-//! take turns. Judge by ratios and allocations; nanoseconds differ by machine and by the hour.
+//! Every endpoint answers at once, so only the balancer is measured. One task runs on a
+//! current-thread runtime, eight tasks run on two workers. The table comes from rounds in which the
+//! subjects take turns. Compare ratios and allocations; nanoseconds depend on the machine and the
+//! hour.
 //!
-//! The dev-dependencies turn tokio's `test-util` on, which makes each reading of its clock dearer,
-//! for us and for tower alike.
+//! The dev-dependencies enable tokio's `test-util`, which makes each reading of its clock more
+//! expensive, for this crate and for tower alike.
 
 mod rounds;
 mod subjects;
@@ -21,11 +22,11 @@ use rounds::{Runtimes, SIZES, Variant, gate, print_bars, print_table, take_turns
 use std::time::Duration;
 use tower::BoxError;
 
-/// Operations over which allocations are counted.
+/// The number of operations over which allocations are counted.
 const COUNTED: u64 = 10_000;
-/// The same where it only matters whether it runs.
+/// The same for a run that only checks that the benchmark works.
 const COUNTED_IN_TEST: u64 = 100;
-/// Turns of each subject.
+/// The number of turns of each subject.
 const ROUNDS: u32 = 31;
 
 fn main() -> Result<(), BoxError> {

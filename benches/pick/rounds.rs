@@ -1,7 +1,7 @@
 //! Rounds in which the subjects take turns, their table, and the gate.
 //!
-//! Owns comparison. A neighbour's burst on a shared machine hits all subjects of a round, so ratios
-//! hold where nanoseconds do not.
+//! Owns the comparison. A burst of other load on a shared machine affects all subjects of a round,
+//! so ratios are reliable where nanoseconds are not.
 
 use crate::subjects::{Call, Locked, Pick, RoundRobin, Subject, ours, peak_ewma, pending_requests};
 use std::time::Duration;
@@ -15,15 +15,15 @@ pub(crate) const CALL: &str = "headless-mysql call";
 const PEAK: &str = "tower PeakEwma";
 const BUFFER: &str = "tower Buffer<PeakEwma>";
 
-/// The sizes of the set, and the numbers of tasks.
+/// The sizes of the set of endpoints.
 pub(crate) const SIZES: [usize; 4] = [3, 8, 100, 1000];
 pub(crate) const TASKS: [u64; 2] = [1, 8];
 
-/// Where each subject runs.
+/// The runtimes of the subjects.
 pub(crate) struct Runtimes {
-    /// One task; and all allocations, which are counted per thread.
+    /// For one task, and for counting allocations, which are counted per thread.
     one: Runtime,
-    /// Eight tasks: two workers.
+    /// For eight tasks: two workers.
     two: Runtime,
 }
 
@@ -42,10 +42,10 @@ impl Runtimes {
     }
 }
 
-/// Runs an operation so many times, and tells how long it took.
+/// Runs an operation this many times and returns the time it took.
 type Run<'a> = Box<dyn FnMut(u64) -> Result<Duration, BoxError> + 'a>;
 
-/// One subject at one size with so many tasks.
+/// One subject, at one size, with one number of tasks.
 pub(crate) struct Variant<'a> {
     pub(crate) subject: &'static str,
     pub(crate) endpoints: usize,
@@ -56,7 +56,7 @@ pub(crate) struct Variant<'a> {
     rounds: Vec<f64>,
 }
 
-/// One task: the subject itself.
+/// Runs the subject itself in one task.
 fn alone<'a>(runtime: &'a Runtime, mut subject: impl Subject + 'a) -> Run<'a> {
     Box::new(move |n| {
         let began = Instant::now();
@@ -65,7 +65,7 @@ fn alone<'a>(runtime: &'a Runtime, mut subject: impl Subject + 'a) -> Run<'a> {
     })
 }
 
-/// Several tasks: a clone for each.
+/// Runs clones of the subject, one in each of several tasks.
 fn together<'a, S>(runtime: &'a Runtime, tasks: u64, subject: S) -> Run<'a>
 where
     S: Subject + Clone + 'static,
@@ -83,19 +83,19 @@ where
             for task in running {
                 task.await??;
             }
-            // Rounded up to whole operations per task.
+            // The tasks ran a rounded-up number of operations, so scale the time to `n`.
             Ok(began.elapsed().mul_f64(n as f64 / (each * tasks) as f64))
         })
     })
 }
 
-/// All subjects at one size with so many tasks on one runtime.
+/// All subjects at one size, with one number of tasks, on one runtime.
 fn subjects<'a>(
     runtime: &'a Runtime,
     endpoints: usize,
     tasks: u64,
 ) -> Vec<(&'static str, Run<'a>)> {
-    // Services, buffers and balancers start tasks of their own.
+    // Services, buffers and balancers spawn their own tasks.
     let _entered = runtime.enter();
     let balance = runtime.block_on(ours(endpoints));
     let buffer = Buffer::new(peak_ewma(endpoints), 1024);
@@ -125,7 +125,7 @@ fn subjects<'a>(
     ]
 }
 
-/// Builds every variant, and counts its allocations over `counted` operations.
+/// Creates every variant, and counts its allocations over `counted` operations.
 pub(crate) fn variants<'a>(
     runtimes: &'a Runtimes,
     sizes: &[usize],
@@ -151,9 +151,9 @@ pub(crate) fn variants<'a>(
     Ok(variants)
 }
 
-/// Allocations per operation. Those of starting tasks, a dozen, are taken off.
+/// Allocations per operation, without the dozen that starting the tasks needs.
 fn allocations(run: &mut Run<'_>, counted: u64) -> Result<f64, BoxError> {
-    // Warm: pools and queues have their size.
+    // Warm up, so that pools and queues reach their final size.
     run(counted)?;
     let mut count = |n: u64| {
         let mut result = Ok(Duration::ZERO);
@@ -169,14 +169,15 @@ fn best_of_three(run: &mut Run<'_>, n: u64) -> Result<Duration, BoxError> {
     Ok(run(n)?.min(run(n)?).min(run(n)?))
 }
 
-/// Lets the variants take turns.
+/// Runs the variants in turn, for `rounds` rounds.
 pub(crate) fn take_turns(variants: &mut [Variant<'_>], rounds: u32) -> Result<(), BoxError> {
-    /// How long a turn lasts.
+    /// The duration of a turn.
     const TURN: Duration = Duration::from_millis(4);
     let mut sizes = Vec::new();
     for variant in variants.iter_mut() {
         let mut n = 1024;
-        // One slow run must not make the turns short: starting the tasks would count then.
+        // Take the best of three: a single slow run would make the turns too short, and then the
+        // time to start the tasks would count.
         while best_of_three(&mut variant.run, n)? < TURN / 2 {
             n *= 2;
         }
@@ -223,7 +224,7 @@ pub(crate) fn print_table(variants: &[Variant<'_>]) {
     for variant in variants {
         let of = |base: &str| {
             let base = find(variants, base, variant.endpoints, variant.tasks);
-            // Of the same round: what disturbed one disturbed the other.
+            // Compare within a round, because a disturbance affects both variants.
             let rounds = variant.rounds.iter().zip(&base.rounds);
             let mut ratios: Vec<f64> = rounds.map(|(it, base)| it / base).collect();
             ratios.sort_by(f64::total_cmp);
@@ -243,7 +244,7 @@ pub(crate) fn print_table(variants: &[Variant<'_>]) {
     }
 }
 
-/// One line of the gate.
+/// One check of the gate.
 struct Check {
     what: String,
     found: f64,
@@ -261,9 +262,7 @@ impl Check {
     }
 }
 
-/// Prints the checks with their bounds; an error if one does not hold.
-///
-/// `scale` is the part of the bar of a ratio that must be reached: 1 for the bars themselves.
+/// Prints the checks with their bounds. Returns the number of checks that do not hold.
 fn judge(checks: &[Check]) -> usize {
     let mut failed = 0;
     for check in checks {
@@ -302,10 +301,10 @@ fn allocation_checks(variants: &[Variant<'_>]) -> Vec<Check> {
     ours.map(check).collect()
 }
 
-/// What a call that is served at once may allocate.
+/// The allocations that a call may make if it is served at once.
 const CALL_ALLOCATIONS: f64 = 0.0;
 
-/// How many times less than tower's: parts of the bars. The best rounds are compared.
+/// The required ratios to tower's cost, scaled by `part`. The best rounds are compared.
 fn ratio_checks(variants: &[Variant<'_>], part: f64) -> Vec<Check> {
     let ratio = |subject: &str, ours: &str, tasks: u64, bar: f64| {
         let tower = find(variants, subject, 3, tasks).best();
@@ -326,7 +325,7 @@ fn ratio_checks(variants: &[Variant<'_>], part: f64) -> Vec<Check> {
     checks
 }
 
-/// The bars in nanoseconds: shown, never a reason to fail.
+/// The bounds in nanoseconds: shown, but never a failure.
 fn time_checks(variants: &[Variant<'_>]) -> Vec<Check> {
     let bars = [(3, 1, 40.0), (3, 8, 80.0), (1000, 1, 100.0)];
     let check = |(endpoints, tasks, bound)| Check {
@@ -338,7 +337,7 @@ fn time_checks(variants: &[Variant<'_>]) -> Vec<Check> {
     bars.into_iter().map(check).collect()
 }
 
-/// The bars, for people.
+/// Prints the bounds and the measured values.
 pub(crate) fn print_bars(variants: &[Variant<'_>]) {
     println!("\nBars:");
     judge(&time_checks(variants));
@@ -346,12 +345,13 @@ pub(crate) fn print_bars(variants: &[Variant<'_>]) {
     judge(&allocation_checks(variants));
 }
 
-/// What must hold on every machine: allocations exactly, and parts of the bars of ratios. What a
-/// buffer costs with several tasks depends on how often its worker is woken: seen from 490 to 840 ns.
+/// The checks that must hold on every machine: exact allocations, and scaled bounds of the ratios.
+/// With several tasks, the cost of a buffer depends on how often its worker is woken: 490 to 840 ns
+/// so far.
 pub(crate) fn gate(variants: &[Variant<'_>]) -> Result<(), BoxError> {
     let mut checks = allocation_checks(variants);
     checks.extend(ratio_checks(variants, 0.5));
-    // Two are drawn from a large set, however large.
+    // Two endpoints are drawn from a large set, so the cost must not depend on its size.
     checks.push(Check {
         what: format!("{PICK}, 1,000 endpoints / 8 endpoints"),
         found: find(variants, PICK, 1000, 1).best() / find(variants, PICK, 8, 1).best(),

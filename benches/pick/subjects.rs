@@ -1,7 +1,7 @@
-//! What is measured: ours, tower's balancers, and the simplest thing that works.
+//! The subjects of the measurement: this crate, tower's balancers, and the simplest alternative.
 //!
-//! Owns how each of them is built and driven. Every endpoint is ready and answers at once, so what
-//! is measured is the balancer.
+//! Owns how each subject is built and driven. Every endpoint is ready and answers at once, so only
+//! the balancer is measured.
 
 use futures_util::stream;
 use headless_mysql::balance::{Balance, BalanceConfig, Class, Classify, Eligibility, Eligible};
@@ -24,7 +24,7 @@ pub(crate) struct Instantly;
 #[derive(Clone, Copy)]
 pub(crate) struct Ask;
 
-/// An endpoint's error that never happens.
+/// An endpoint's error. It never occurs.
 #[derive(Debug)]
 pub(crate) enum Never {}
 
@@ -44,7 +44,10 @@ impl Classify for Never {
 
 impl Eligible<Instantly> for Ask {
     fn eligible(&self, _: &Instantly) -> Eligibility {
-        Eligibility::Yes
+        Eligibility::Yes {
+            tier: 0,
+            room: true,
+        }
     }
 }
 
@@ -98,12 +101,12 @@ pub(crate) fn pending_requests(count: usize) -> p2c::Balance<Pending, Ask> {
     p2c::Balance::new(pending)
 }
 
-/// A subject's operation, `n` times.
+/// A subject of the measurement, which runs its operation `n` times.
 pub(crate) trait Subject: Send {
     fn run(&mut self, n: u64) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
-/// Our pick: the endpoint and the guard that counts it.
+/// A pick of this crate: the endpoint and the guard that counts it.
 #[derive(Clone)]
 pub(crate) struct Pick(pub(crate) Balance<Instantly>);
 
@@ -116,7 +119,7 @@ impl Subject for Pick {
     }
 }
 
-/// A whole call of a service: readiness, call, response.
+/// A complete call of a service: readiness, call, response.
 #[derive(Clone)]
 pub(crate) struct Call<S>(pub(crate) S);
 
@@ -138,8 +141,8 @@ where
     }
 }
 
-/// The same through a mutex, for services that several tasks can share only so. It is not held
-/// while the response is awaited.
+/// The same through a mutex, for services that several tasks cannot share otherwise. The mutex is
+/// released before the response is awaited.
 pub(crate) struct Locked<S>(Arc<Mutex<S>>);
 
 impl<S> Locked<S> {
@@ -174,7 +177,7 @@ where
     }
 }
 
-/// The next of a list: what a team writes first.
+/// Round robin over a list, the usual first implementation.
 pub(crate) struct RoundRobin {
     endpoints: Vec<Instantly>,
     next: usize,

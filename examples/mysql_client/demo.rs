@@ -1,14 +1,14 @@
-//! `demo`: a StatefulSet in a nutshell, under load, with a restart of its primary in the middle.
+//! `demo`: a StatefulSet under load, whose primary is restarted in the middle.
 //!
-//! Fails when a write landed elsewhere than on ordinal 0, or an acknowledged one is gone.
+//! Fails if a write went to a server other than ordinal 0, or if an acknowledged write is missing.
 
 use crate::load::{Counts, Load};
 use crate::say::say;
 use crate::{Failure, chart, table};
 use headless_mysql::Cluster;
-use headless_mysql::testkit::lab::{Lab, ServerKind};
-use headless_mysql::testkit::pods::Pods;
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::lab::{Lab, ServerKind};
+use headless_mysql_testkit::pods::Pods;
+use headless_mysql_testkit::stage::Stage;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl Demo {
             "{pods} {servers} behind the headless Service `{}`\n",
             stage.service()
         );
-        let cluster = Cluster::builder(stage.config()).connect().await?;
+        let cluster = Cluster::connect(&stage.url()).await?;
         prepare(&stage, &cluster).await?;
         show_pods(&stage, &cluster).await?;
 
@@ -106,7 +106,7 @@ async fn prepare<P: Pods>(stage: &Stage<P>, cluster: &Cluster) -> Result<(), Fai
         .lab
         .wait_for_replication(Duration::from_secs(10))
         .await?;
-    // A server tells its role when it is connected to, so each is asked something once.
+    // The client learns a server's role when it connects, so each server gets a query first.
     let reads = (0..2 * stage.lab.ordinals().len()).map(|_| {
         let read = cluster.replicas();
         tokio::spawn(read.query_first::<u64>("SELECT COUNT(*) FROM entries"))
@@ -142,8 +142,8 @@ async fn show_pods<P: Pods>(stage: &Stage<P>, cluster: &Cluster) -> Result<(), F
     Ok(())
 }
 
-/// Kills the primary, starts it on another address, and makes DNS show it a while later, as it is
-/// in a cluster. Returns when DNS showed it.
+/// Kills the primary and starts it at another address. DNS shows the new address after a delay, as
+/// in a cluster. Returns the time at which DNS showed it.
 async fn restart_the_primary<P: Pods>(
     stage: &Stage<P>,
     screen: &Screen,
@@ -169,7 +169,7 @@ fn show_spread<P: Pods>(stage: &Stage<P>, kept: &[(u64, String)], reads: &BTreeM
     for (_, server) in kept {
         *writes.entry(server.clone()).or_default() += 1;
     }
-    // Servers are numbered from 1.
+    // Server ids start at 1.
     let by_pod = |by: &BTreeMap<String, u64>| -> Vec<(String, u64)> {
         let pods = stage.lab.ordinals().into_iter();
         pods.map(|ordinal| {
@@ -184,7 +184,7 @@ fn show_spread<P: Pods>(stage: &Stage<P>, kept: &[(u64, String)], reads: &BTreeM
     chart::print(&by_pod(reads));
 }
 
-/// The live line at the bottom, and events above it.
+/// A live status line at the bottom, with events above it.
 struct Screen {
     counts: std::sync::Arc<Counts>,
     started: Instant,
@@ -200,8 +200,8 @@ impl Screen {
         }
     }
 
-    /// Shows progress for as long as `time`: a line that is written over, or one a second where
-    /// there is no terminal.
+    /// Shows progress for `time`: one line that is overwritten, or one line per second if the
+    /// output is not a terminal.
     async fn watch(&self, time: Duration) {
         let until = Instant::now() + time;
         let pause = match self.terminal {

@@ -1,4 +1,4 @@
-//! The demo's load: writers and readers, and what they saw.
+//! The demo's load: writers and readers, and their results.
 
 use headless_mysql::{Cluster, Error};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// Between two operations of one task, so that the machine has room for a live screen.
+/// The pause between two operations of one task, which leaves the machine time for the live screen.
 const PACE: Duration = Duration::from_millis(2);
 
-/// What is shown while the load runs.
+/// The counters that are shown while the load runs.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     writes: AtomicU64,
@@ -162,18 +162,18 @@ async fn read(cluster: Cluster, counts: Arc<Counts>, stop: Arc<AtomicBool>) -> R
     reads
 }
 
-/// What the load saw.
+/// The results of the load.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     writes: Vec<Write>,
-    /// By `server_id`.
+    /// The number of reads by `server_id`.
     pub(crate) reads: BTreeMap<String, u64>,
     failed_reads: Vec<Error>,
 }
 
 impl Report {
-    /// Compares what was acknowledged with what is there. `shown`: when DNS showed the restarted
-    /// primary.
+    /// Compares the acknowledged writes with the existing rows. `shown` is the time at which DNS
+    /// showed the restarted primary.
     pub(crate) fn judge(&self, kept: &[(u64, String)], shown: Instant) -> Verdict {
         let ids: BTreeSet<u64> = kept.iter().map(|(id, _)| *id).collect();
         let acknowledged: Vec<&Write> = self.writes.iter().filter(|w| w.outcome.is_ok()).collect();
@@ -194,7 +194,7 @@ impl Report {
     }
 }
 
-/// What a person wants to know in the end.
+/// The summary for the user.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     acknowledged: usize,
@@ -250,7 +250,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Verdict {
-    /// An error where a promise was broken.
+    /// An error if a promise was broken.
     pub(crate) fn into_result(self) -> Result<(), crate::Failure> {
         if self.astray > 0 {
             return Err(

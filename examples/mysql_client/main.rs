@@ -1,10 +1,10 @@
-//! A MySQL client that speaks to a StatefulSet: shows what it resolves to, runs statements on its
-//! primary or its replicas, and demonstrates what the crate does.
+//! A MySQL client for a StatefulSet. It shows what the Service resolves to, runs statements on the
+//! primary or the replicas, and demonstrates the crate.
 //!
 //! ```text
-//! cargo run --example mysql_client --features testkit              # the demo
-//! cargo run --example mysql_client --features testkit -- resolve mysql.default
-//! cargo run --example mysql_client --features testkit -- \
+//! cargo run --example mysql_client                    # the demo
+//! cargo run --example mysql_client -- resolve mysql.default
+//! cargo run --example mysql_client -- \
 //!     query mysql://app:secret@mysql.default/shop "SELECT 1" --route replicas
 //! ```
 
@@ -19,7 +19,7 @@ mod table;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// What any command can fail with: it is shown to a person.
+/// The error of any command, which is shown to the user.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug, Parser)]
@@ -45,7 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     match std::panic::catch_unwind(run) {
         Ok(code) => code,
-        // Not an error: who reads has seen enough.
+        // Not an error: the reader of the output has closed it.
         Err(panic) if panic.is::<say::ReaderLeft>() => ExitCode::SUCCESS,
         Err(panic) => std::panic::resume_unwind(panic),
     }

@@ -1,4 +1,4 @@
-//! `query`: one statement, its rows as a table.
+//! `query`: runs one statement and prints its rows as a table.
 
 use crate::say::say;
 use crate::{Failure, table};
@@ -30,7 +30,7 @@ pub(crate) struct Query {
 }
 
 impl std::fmt::Debug for Query {
-    /// Without the URL, which holds the password.
+    /// Written by hand to leave out the URL, which contains the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Query")
             .field("sql", &self.sql)

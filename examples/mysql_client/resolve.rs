@@ -1,7 +1,7 @@
-//! `resolve`: what a Service is at this moment, how that was found out, and how it changes.
+//! `resolve`: what a Service resolves to, how that was found out, and how it changes.
 //!
-//! Ends with 0 if pods were found, 3 if there are none (no such name, or no pod is ready), 1 if DNS
-//! did not say, and 2 if it was called wrongly.
+//! Exit codes: 0 if pods were found, 3 if there are none (no such name, or no pod is ready), 1 if
+//! DNS gave no answer, and 2 for invalid arguments.
 
 use crate::say::say;
 mod json;
@@ -56,7 +56,7 @@ pub(crate) struct Resolve {
     json: bool,
 }
 
-/// How a look-up ended.
+/// The exit code for "there are no pods".
 const ABSENT: u8 = 3;
 const FAILED: u8 = 1;
 

@@ -1,12 +1,12 @@
-//! Standard output, which may be closed while there is more to say: `mysql_client query ... | head`.
+//! Writes to standard output, which may be closed early: `mysql_client query ... | head`.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
-/// Whoever reads has left. It unwinds to `main`, so that servers that were started end too.
+/// The panic payload for a closed output. It unwinds to `main`, so that started servers end too.
 pub(crate) struct ReaderLeft;
 
-/// As `println!`, which would panic loudly.
+/// As `println!`, which would panic with a message if the output is closed.
 macro_rules! say {
     ($($words:tt)*) => { $crate::say::line(format_args!($($words)*)) };
 }

@@ -1,4 +1,4 @@
-//! Rows as people read them.
+//! Prints rows as a table.
 
 use crate::say::say;
 /// Prints rows under headings, each column as wide as its widest cell.

@@ -1,13 +1,14 @@
-//! The life of one call: pick, ask, and if need be wait and try again.
+//! The response future of one call: pick an endpoint, ask it, and if necessary wait and try again.
 //!
-//! Owns the response future. As long as an endpoint is found and answers at once it allocates
-//! nothing, registers nothing and reads no clock; what waiting takes is in a box of its own. It must
+//! As long as an endpoint is found and answers at once, the future allocates nothing, registers
+//! nothing and reads no clock. The state needed for waiting is in a box of its own. The future must
 //! hold neither a lock nor a snapshot across a poll.
 
+use super::balanced::Balanced;
 use super::choose::Held;
 use super::eligible::{Classify, Eligible};
 use super::error::BalanceError;
-use super::service::{Balanced, Shared};
+use super::shared::Shared;
 use super::wait::{Slow, Step};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -19,7 +20,7 @@ use std::task::{Context, Poll, ready};
 use tower::Service;
 
 pin_project! {
-    /// The future of a call; see [`Balance`](super::Balance) for what dropping it means.
+    /// The future of a call; [`Balance`](super::Balance) documents its cancel safety.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, R>
     where
@@ -27,7 +28,8 @@ pin_project! {
     {
         shared: Arc<Shared<S>>,
         request: R,
-        // Dropped before what is held: what the endpoint gave is free when the count goes down.
+        // Declared before `held`, so dropped before it: the endpoint's resources are free when the
+        // count of checkouts goes down.
         #[pin]
         asking: Asking<S, S::Future>,
         held: Option<Held>,
@@ -104,13 +106,14 @@ where
                     Poll::Ready(answer) => {
                         this.asking.set(Asking::Nobody);
                         match answer {
-                            // It waited, and what was true when the endpoint was picked is not now.
+                            // The call has waited, and the endpoint may no longer serve it.
                             Ok(response)
                                 if this.slow.is_some()
                                     && this.shared.standing(this.request, &held).is_lost() =>
                             {
                                 Slow::of(this.slow, this.shared, this.request).look_again();
-                                // What it gave is free when the count goes down.
+                                // Response first: its resources are free when the count of
+                                // checkouts goes down.
                                 drop(response);
                                 drop(held);
                             }
@@ -157,7 +160,7 @@ where
                 }
             }
             if let Some((endpoint, rank)) = chosen {
-                // What was held goes first, and with it the place in that endpoint's line.
+                // Release the old endpoint first, and with it the place in its queue.
                 this.asking.set(Asking::Nobody);
                 *this.held = None;
                 *this.held = Some(Held::new(&endpoint.vitals, rank));

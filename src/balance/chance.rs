@@ -1,10 +1,12 @@
-//! What is left to chance: ties, pauses, when an endpoint is probed.
+//! Random numbers for ties, pauses and the times of probes.
 //!
-//! Owns the random numbers of this folder, a generator for each thread. Nothing secret may hang on
-//! them; and no other source may be used here, or a simulation would not repeat itself.
+//! Owns one generator per thread. Its numbers must not be used for secrets. No other source of
+//! random numbers may be used in this folder, or a simulation could not be repeated.
 //!
-//! The generator is SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
-//! 2014): no lock, no branch, and a few instructions for each number.
+//! The generator is SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
+//! generators", 2014): no lock, no branch, a few instructions per number. `rand::rngs::SmallRng` is
+//! not used because a pick is a pure function of one number and derives its further random numbers
+//! with `scramble`.
 
 use std::cell::Cell;
 
@@ -14,7 +16,7 @@ thread_local! {
     static STATE: Cell<u64> = Cell::new(rand::random());
 }
 
-/// A fresh uniform number.
+/// A new uniform random number.
 #[inline]
 pub(crate) fn draw() -> u64 {
     STATE.with(|state| {
@@ -24,12 +26,12 @@ pub(crate) fn draw() -> u64 {
     })
 }
 
-/// A fresh uniform number from 0 up to, and without, 1.
+/// A new uniform random number in `[0, 1)`.
 pub(super) fn fraction() -> f64 {
     (draw() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The next independent number from one draw: the finalizer of SplitMix64.
+/// Derives an independent number from `seed`: the finalizer of SplitMix64.
 #[inline]
 pub(super) fn scramble(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(GOLDEN);
@@ -38,9 +40,9 @@ pub(super) fn scramble(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// From now on, whatever balancers leave to chance on this thread follows from `seed`: for simulations
-/// on a runtime of one thread, which are to repeat themselves.
-#[cfg(any(test, feature = "testkit"))]
+/// Seeds the generator of this thread: from now on all random choices of balancers on this thread
+/// follow from `seed`. For repeatable simulations on a single-threaded runtime.
+#[doc(hidden)]
 pub fn seed_chance(seed: u64) {
     STATE.set(seed);
 }

@@ -1,14 +1,14 @@
-//! From the set and a request to an endpoint.
+//! Chooses an endpoint of the set for a request.
 //!
-//! Owns what the pure choice is shown: eligibility, health, load, and what the call has seen. It
-//! must not hold the snapshot any longer than the choice takes.
+//! Owns the inputs of the pure choice in `pick`: eligibility, health, load, and what the call has
+//! tried. It must not hold the snapshot longer than the choice takes.
 
 use super::chance::draw;
 use super::eligible::{Classify, Eligibility, Eligible};
 use super::endpoint::Endpoint;
 use super::guard::{Guard, InLine, Stranded, Wishes};
 use super::pick::{Candidate, Past, Pick, Rank, pick, scan};
-use super::service::Shared;
+use super::shared::Shared;
 use super::vitals::Vitals;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -17,17 +17,21 @@ use tower::Service;
 /// An endpoint that did not serve this very call.
 pub(super) struct Tried {
     pub(super) vitals: Arc<Vitals>,
-    /// Not to be asked again before this instant; `None`: only if nobody else is left.
+    /// The call does not ask the endpoint again before this instant; `None`: only if no other
+    /// endpoint is left.
     pub(super) not_before: Option<Instant>,
+    /// The endpoint will never serve this call; waiting does not help.
+    pub(super) declined: bool,
 }
 
 pub(super) enum Choice<S> {
     Use(Arc<Endpoint<S>>, Rank),
-    /// A pause of this call ends at this instant.
+    /// When the next pause of this call ends, if there is one.
     Wait(Option<Instant>),
 }
 
-/// The endpoint that a call is being served by. The line is left before the count goes down.
+/// The endpoint that is serving a call. Field order matters: the endpoint's queue is left before
+/// the count of checkouts goes down.
 pub(super) struct Held {
     _line: Option<InLine>,
     pub(super) guard: Guard,
@@ -44,25 +48,25 @@ impl Held {
     }
 }
 
-/// What a call holds on to unless there is better.
+/// The endpoint that a call holds, for the comparison with other endpoints.
 pub(super) struct Standing<'a> {
     vitals: &'a Arc<Vitals>,
-    /// `None`: the endpoint is out, gone or lost, so any other is better.
+    /// `None`: the endpoint is ejected, removed or lost, so any other endpoint is better.
     rank: Option<Rank>,
-    /// The endpoint may not serve the call any more.
+    /// The endpoint may no longer serve the call.
     lost: bool,
 }
 
 impl Standing<'_> {
-    pub(super) fn code(&self) -> u8 {
-        self.rank.map_or(u8::MAX, Rank::code)
+    pub(super) fn code(&self) -> u32 {
+        self.rank.map_or(Rank::NONE, Rank::code)
     }
 
     pub(super) fn is_best(&self) -> bool {
         self.rank == Some(Rank::BEST)
     }
 
-    /// Nothing at all is better: the call must not be served there.
+    /// Whether the call must give up the endpoint even without an alternative.
     pub(super) fn is_lost(&self) -> bool {
         self.lost
     }
@@ -75,6 +79,10 @@ impl Standing<'_> {
 #[inline]
 fn candidate<S, R: Eligible<S>>(endpoint: &Endpoint<S>, request: &R, past: Past) -> Candidate {
     let vitals: &Vitals = &endpoint.vitals;
+    let past = match past {
+        Past::Untried if request.tried(&endpoint.service) => Past::Refused,
+        past => past,
+    };
     Candidate {
         eligibility: request.eligible(&endpoint.service),
         availability: vitals.availability(),
@@ -94,8 +102,9 @@ fn past(tried: &[Tried], vitals: &Arc<Vitals>) -> Past {
 }
 
 impl<S> Shared<S> {
-    /// The first choice of a call, which has tried nobody yet. The endpoint is only lent, for its
-    /// counts cost. `None`: nobody can be used now.
+    /// The first choice of a call, which has not tried any endpoint yet. The endpoint is passed to
+    /// `used` by reference: cloning the `Arc` would cost an atomic. `None`: no endpoint can be used
+    /// now.
     #[inline]
     pub(super) fn choose_first<R: Eligible<S>, T>(
         &self,
@@ -111,7 +120,7 @@ impl<S> Shared<S> {
         }
     }
 
-    /// An endpoint for a call that was not served by those it has `tried`.
+    /// Chooses an endpoint for a call that the endpoints in `tried` did not serve.
     pub(super) fn choose<R: Eligible<S>>(&self, request: &R, tried: &[Tried]) -> Choice<S> {
         let snapshot = self.snapshot.load();
         let endpoints = &snapshot.endpoints;
@@ -124,7 +133,7 @@ impl<S> Shared<S> {
         }
     }
 
-    /// As [`Shared::choose`], but only an endpoint that is better than what the call holds.
+    /// As [`Shared::choose`], but only an endpoint that is better than the held one.
     pub(super) fn choose_better<R: Eligible<S>>(
         &self,
         request: &R,
@@ -148,9 +157,9 @@ impl<S> Shared<S> {
         }
     }
 
-    /// What `held` is worth now.
+    /// The standing of `held` now.
     ///
-    /// That the endpoint has become full since does not count: it may be full of this very call.
+    /// That the endpoint has become full since does not count: this call itself may fill it.
     pub(super) fn standing<'a, R: Eligible<S>>(&self, request: &R, held: &'a Held) -> Standing<'a> {
         let vitals = held.guard.vitals();
         let snapshot = self.snapshot.load();
@@ -170,7 +179,7 @@ impl<S> Shared<S> {
         }
     }
 
-    /// The wish for room wherever the call would be better off.
+    /// Registers that the call wants room at each endpoint that could be better than the held one.
     pub(super) fn wishes<R: Eligible<S>>(
         &self,
         request: &R,
@@ -191,7 +200,7 @@ impl<S> Shared<S> {
         Wishes::new(wanted.map(|e| Arc::clone(&e.vitals)).collect())
     }
 
-    /// The mark of a call that no endpoint can serve, at those that are out.
+    /// Marks the call as stranded at each ejected endpoint that could serve it.
     pub(super) fn stranded<R: Eligible<S>>(&self, request: &R) -> Stranded {
         let snapshot = self.snapshot.load();
         let out = snapshot.endpoints.iter().filter(|endpoint| {
@@ -202,8 +211,28 @@ impl<S> Shared<S> {
         Stranded::new(out.map(|e| Arc::clone(&e.vitals)).collect())
     }
 
-    /// Whether a call that holds something of rank `held` would move to this endpoint now.
-    pub(super) fn fits<R: Eligible<S>>(&self, request: &R, held: u8, vitals: &Arc<Vitals>) -> bool {
+    /// Whether every endpoint that could serve `request` and is not ejected has declined it.
+    pub(super) fn all_declined<R: Eligible<S>>(&self, request: &R, tried: &[Tried]) -> bool {
+        let declined = |vitals: &Arc<Vitals>| {
+            let mut tried = tried.iter();
+            tried.any(|entry| entry.declined && Arc::ptr_eq(&entry.vitals, vitals))
+        };
+        let snapshot = self.snapshot.load();
+        snapshot.endpoints.iter().all(|endpoint| {
+            request.weight(&endpoint.service) == 0
+                || request.eligible(&endpoint.service) == Eligibility::No
+                || endpoint.vitals.is_out()
+                || declined(&endpoint.vitals)
+        })
+    }
+
+    /// Whether a call that holds an endpoint of rank `held` would move to this endpoint now.
+    pub(super) fn fits<R: Eligible<S>>(
+        &self,
+        request: &R,
+        held: u32,
+        vitals: &Arc<Vitals>,
+    ) -> bool {
         let snapshot = self.snapshot.load();
         let endpoint = snapshot
             .endpoints
@@ -215,7 +244,7 @@ impl<S> Shared<S> {
         })
     }
 
-    /// Sees to it that every endpoint that is out and could serve `request` is probed in time.
+    /// Starts a prober for each ejected endpoint that could serve `request` and has none.
     pub(super) fn start_probers<R>(&self, request: &R)
     where
         S: Service<R> + Clone + Send + Sync + 'static,
@@ -235,7 +264,7 @@ impl<S> Shared<S> {
             }
             let service = &endpoint.service;
             if request.eligible(service) == Eligibility::No || request.weight(service) == 0 {
-                // Left to a call that can use it.
+                // A later call that can use the endpoint starts its prober.
                 self.bell.set_needs_prober(true);
                 continue;
             }

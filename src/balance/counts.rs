@@ -1,11 +1,12 @@
 //! The counters of one endpoint that change with every checkout.
 //!
-//! Owns them, and the order in which "there is room" and "I want room" see each other. It must
-//! never lock.
+//! Owns the counters and the ordering between "there is room" and "a call wants room": at least one
+//! side sees the other. It must never lock.
 //!
-//! Checkouts in flight and calls that wait for room share one word. So whoever gives room back
-//! learns in that very step whether anybody wants it, for nothing; and of two steps on one word one
-//! is first. If the wish is, the giver sees it. If the giver is, the wisher sees the room.
+//! Checkouts in flight and calls that want room share one word. A checkout that ends learns in the
+//! same atomic step, at no extra cost, whether a call wants its room. Two steps on one word have an
+//! order: if the call comes first, the ending checkout sees it; if the checkout comes first, the
+//! call sees the room.
 
 use super::sync::{AtomicU64, AtomicUsize, Ordering};
 
@@ -15,9 +16,9 @@ const IN_FLIGHT: u64 = WANTED - 1;
 /// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct Counts {
-    /// Low half: checkouts in flight. High half: calls that would use room here.
+    /// Low half: checkouts in flight. High half: calls that want room here.
     word: AtomicU64,
-    /// Calls that wait in the endpoint's own line, which comes first when room appears here.
+    /// Calls in the endpoint's own queue, which gets room first when a checkout ends.
     lined: AtomicUsize,
 }
 
@@ -43,7 +44,8 @@ impl Counts {
         self.word.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns whether somebody else has to be told of the room.
+    /// Returns whether the room must be announced to the waiting calls. It need not be while the
+    /// endpoint's own queue is not empty: that queue takes the room.
     #[inline]
     pub(crate) fn leave(&self) -> bool {
         let before = self.word.fetch_sub(1, Ordering::SeqCst);
@@ -51,7 +53,7 @@ impl Counts {
         before >= WANTED && self.lined.load(Ordering::SeqCst) == 0
     }
 
-    /// To be called before looking for room.
+    /// Call before looking for room.
     pub(crate) fn want(&self) {
         self.word.fetch_add(WANTED, Ordering::SeqCst);
     }
@@ -64,7 +66,7 @@ impl Counts {
         self.lined.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// As [`Counts::leave`]: room that was left to the endpoint's own line may be left over.
+    /// As [`Counts::leave`]: the endpoint's own queue is empty now, and may not have used all room.
     pub(crate) fn step_out(&self) -> bool {
         self.lined.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_wanted()
     }

@@ -1,13 +1,12 @@
 //! One endpoint of the set: its service, and the task that probes it.
 //!
-//! Owns the probing. A probe runs in a task of its own, so no caller waits for a dead endpoint
-//! while a living one could serve it, and a caller that gives up does not end the probe. The task
-//! must not outlive the endpoint's place in the set.
+//! Owns the probing. A probe runs in its own task: callers do not wait for a dead endpoint while a
+//! live one could serve them, and a caller that gives up does not end the probe. The task must not
+//! outlive the endpoint's place in the set.
 
-use super::eligible::{Class, Classify};
+use super::eligible::{Class, Classify, Eligible};
 use super::guard::Guard;
 use super::vitals::{ProbeToken, Vitals};
-use crate::brief::Brief;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -37,24 +36,25 @@ impl<S> Endpoint<S> {
         }
     }
 
-    /// Sees to it that the endpoint is probed as soon as its ejection is over, if it is out.
+    /// Starts a task that probes the endpoint as soon as its ejection is over. Does nothing if the
+    /// endpoint is not ejected, or has a prober.
     ///
-    /// The prober goes on as long as calls wait that could use the endpoint. When it ends before
-    /// the endpoint is back, the next such call starts another one: with its own request, as an
-    /// old one may ask for what nobody wants any more.
+    /// The prober runs until the endpoint is back, as long as calls that could use the endpoint
+    /// wait. If it ends earlier, the next such call starts another prober, with its own request:
+    /// the old request may ask for something that no call needs any more.
     pub(crate) fn probe<R>(&self, request: &R, limit: Duration, handle: &Handle)
     where
         S: Service<R> + Clone + Send + Sync + 'static,
         S::Error: Classify + Send,
         S::Future: Send + 'static,
         S::Response: Send,
-        R: Clone + Send + 'static,
+        R: Eligible<S> + Clone + Send + 'static,
     {
         let Some(claim) = self.vitals.claim_prober() else {
             return;
         };
         let (vitals, service) = (Arc::clone(&self.vitals), self.service.clone());
-        let request = request.clone();
+        let request = request.probe();
         let task = handle.spawn(async move {
             let _claim = claim;
             loop {
@@ -69,7 +69,7 @@ impl<S> Endpoint<S> {
                     }
                     Err(Some(until)) => {
                         let until = vitals.next_probe(until);
-                        // Either way the health says what is due.
+                        // After a timeout or a hurry, `begin_probe` decides again.
                         let hurried = vitals.hurry.notified();
                         let _ = tokio::time::timeout_at(until, hurried).await;
                     }
@@ -99,17 +99,16 @@ where
     };
     match tokio::time::timeout(limit, call).await {
         Ok(Ok(response)) => {
-            // What it holds is free by the time the others look.
+            // Response first: its resources are free when waiting calls look.
             drop(response);
             token.succeeded();
         }
         Ok(Err(error)) => match error.class() {
             Class::Failure => token.failed(error.to_string()),
             Class::Overloaded => token.overloaded(error.to_string()),
-            Class::Unfit(pause) => token.learnt_nothing(pause),
-            // It answered, so it is alive.
-            Class::Fatal => token.succeeded(),
+            // The endpoint answered, so it is alive.
+            Class::Unfit(_) | Class::Full | Class::Declined | Class::Fatal => token.succeeded(),
         },
-        Err(_) => token.failed(format!("no answer to a probe within {}", Brief(limit))),
+        Err(_) => token.failed(format!("no answer to a probe within {limit:.1?}")),
     }
 }

@@ -1,6 +1,5 @@
-//! What a call through the balancer can end in, and the report of each endpoint that goes with it.
+//! The errors of a call through the balancer, and the endpoint reports they contain.
 
-use crate::brief::Brief;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,12 +9,12 @@ use std::time::Duration;
 pub enum EndpointState {
     /// In use.
     Ready,
-    /// It may not answer any more, which is being found out: picked only if nobody who is ready is
-    /// to be had. See [`Guard::suspect`](super::Guard::suspect).
+    /// It may have stopped answering; the check has not finished. Picked only if no ready endpoint
+    /// is available. See [`Guard::suspect`](super::Guard::suspect).
     Suspect,
-    /// Taken out after failures; probed when this much time has passed.
+    /// Ejected after failures; probed when this much time has passed.
     Ejected(Duration),
-    /// A probe is on its way or due.
+    /// A probe is running or due.
     Probing,
 }
 
@@ -27,9 +26,9 @@ pub struct EndpointReport {
     pub key: String,
     /// Its state.
     pub state: EndpointState,
-    /// Checkouts in flight: waiting, connecting and held.
+    /// Checkouts in flight: waiting, connecting or held.
     pub in_flight: usize,
-    /// Why it failed last, if it has failed since it last worked.
+    /// The cause of its last failure, if it has failed since its last success.
     pub last_cause: Option<String>,
 }
 
@@ -39,7 +38,7 @@ impl fmt::Display for EndpointReport {
         match &self.state {
             EndpointState::Ready => write!(f, "ready")?,
             EndpointState::Suspect => write!(f, "suspect")?,
-            EndpointState::Ejected(left) => write!(f, "ejected for {}", Brief(*left))?,
+            EndpointState::Ejected(left) => write!(f, "ejected for {left:.1?}")?,
             EndpointState::Probing => write!(f, "being probed")?,
         }
         write!(f, ", {} in flight", self.in_flight)?;
@@ -56,27 +55,26 @@ impl fmt::Display for EndpointReport {
 pub enum BalanceError<E> {
     /// No endpoint could serve the request before the deadline.
     #[error(
-        "no endpoint could serve the request within {}; {}",
-        Brief(*waited),
+        "no endpoint could serve the request within {waited:.1?}; {}",
         list(endpoints)
     )]
     #[non_exhaustive]
     Timeout {
-        /// How long the call was under way.
+        /// Time since the call began to wait.
         waited: Duration,
-        /// Every endpoint the request could have gone to.
+        /// Every endpoint that the request could have used.
         endpoints: Vec<EndpointReport>,
-        /// The last error an endpoint gave this very call.
+        /// The last error that an endpoint returned to this call.
         last: Option<E>,
     },
-    /// Too many calls are waiting already; this one was turned away at once.
+    /// Too many calls are waiting already; this call was rejected at once.
     #[error("{waiting} calls are waiting for an endpoint already, which is the limit")]
     #[non_exhaustive]
     QueueFull {
-        /// How many wait.
+        /// Number of waiting calls.
         waiting: usize,
     },
-    /// An endpoint gave an error that no other endpoint would answer differently.
+    /// An endpoint returned an error that every endpoint would return.
     #[error(transparent)]
     Endpoint(E),
     /// The balancer was closed.
@@ -111,8 +109,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "no endpoint could serve the request within 5s; \
-             mysql-1: ejected for 83ms, 0 in flight, last failure: refused"
+            "no endpoint could serve the request within 5.0s; \
+             mysql-1: ejected for 83.4ms, 0 in flight, last failure: refused"
         );
     }
 }

@@ -1,34 +1,36 @@
-//! What a checkout holds of the balancer, and through which its user reports.
+//! The handles of a checkout: its user reports failures through them.
 //!
-//! Owns the only thing that may change an endpoint's count, [`Guard`], and [`Suspicion`]. It must
-//! never judge: verdicts are the health's.
+//! Owns [`Guard`], the only type that may change an endpoint's count of checkouts, and
+//! [`Suspicion`]. This module must never judge a report: the `health` module does.
 
 use super::sync::{Arc, AtomicBool, Ordering};
 use super::vitals::Vitals;
 use std::fmt;
 
-/// One checkout in flight: made when an endpoint is picked, before anything is waited for, and
-/// moved into the response. Dropping it is the only way the count goes down; a guard given to
-/// `mem::forget` counts for ever.
+/// One checkout in flight. A guard is made when an endpoint is picked, before any wait, and moves
+/// into the response. The count of checkouts goes down only when the guard is dropped; a guard
+/// given to `mem::forget` counts forever.
 ///
-/// Drop it last: when the count goes down, the first waiting call that could use the endpoint looks
-/// whether there is room, so what the checkout held has to be free by then.
+/// Drop the guard last. When the count goes down, the first waiting call that could use the
+/// endpoint looks for room, so the resources of the checkout must be free by then.
 ///
-/// Dropped after the call was served, and without a report, it counts as a success: that a
-/// connection was to be had says little of an endpoint that breaks each at its first use.
+/// A guard that is dropped after the call was served, and without a report, counts as a success.
+/// The served call alone does not: an endpoint may hand out connections and break each of them at
+/// its first use.
 ///
-/// A report counts only if the endpoint was not ejected since the guard was made: what began before
-/// says nothing about the time after. So many connections that one event cuts eject once.
+/// A report counts only if the endpoint was not ejected since the guard was made: a checkout from
+/// before an ejection says nothing about the time after it. If one event cuts many connections, the
+/// endpoint is therefore ejected once.
 #[must_use = "the checkout counts as over when the guard is dropped"]
 pub struct Guard {
     vitals: Arc<Vitals>,
     term: u64,
-    /// The call was served, and nothing bad was reported since.
+    /// The call was served, and no failure or suspicion was reported since.
     sound: AtomicBool,
 }
 
 impl Guard {
-    /// Counts one checkout from now until the guard is dropped.
+    /// Counts one checkout until the guard is dropped.
     #[inline]
     pub(crate) fn new(vitals: &Arc<Vitals>) -> Self {
         vitals.counts.enter();
@@ -48,23 +50,23 @@ impl Guard {
         self.sound.store(true, Ordering::Relaxed);
     }
 
-    /// Reports that what was checked out broke. Call it once per event, not once per connection
-    /// that the event cut.
+    /// Reports that the connection broke. Call it once per event, not once per connection that the
+    /// event cut.
     pub fn failed(&self, cause: impl fmt::Display) {
         self.sound.store(false, Ordering::Relaxed);
         self.vitals.failed(self.term, cause.to_string());
     }
 
-    /// Takes the endpoint out at once: it is proven dead.
+    /// Ejects the endpoint at once: it is proven dead.
     pub fn condemn(&self, cause: impl fmt::Display) {
         self.sound.store(false, Ordering::Relaxed);
         self.vitals.condemn(self.term, cause.to_string());
     }
 
-    /// Suspects that the endpoint does not answer any more (an operation timed out, say), until
-    /// the token has its verdict. Meanwhile the endpoint is picked only if no endpoint that is
-    /// ready is to be had, and calls that wait for it go elsewhere if they can. The guard may be
-    /// dropped before the token.
+    /// Marks the endpoint as suspect until the returned token has its verdict: it may have stopped
+    /// answering (for example, an operation timed out). Meanwhile the endpoint is picked only if no
+    /// ready endpoint is available, and calls that wait for it go elsewhere if they can. The guard
+    /// may be dropped before the token.
     pub fn suspect(&self) -> Suspicion {
         self.sound.store(false, Ordering::Relaxed);
         Suspicion {
@@ -95,11 +97,11 @@ impl Drop for Guard {
     }
 }
 
-/// A suspicion that stands; see [`Guard::suspect`].
+/// A pending suspicion; see [`Guard::suspect`].
 ///
-/// Dropped without a verdict it is cleared. Of several that were raised before the endpoint was
-/// ejected the first one to be confirmed ejects it, and the others change nothing, however late
-/// they come.
+/// Dropping it without a verdict clears the suspicion. If several suspicions were raised before the
+/// endpoint was ejected, the first confirmed one ejects it; the others change nothing, however late
+/// they end.
 #[must_use = "a suspicion is cleared when it is dropped"]
 pub struct Suspicion {
     vitals: Arc<Vitals>,
@@ -131,7 +133,7 @@ impl Drop for Suspicion {
     }
 }
 
-/// A place in the line that the endpoint keeps itself.
+/// A place in the endpoint's own queue, until it is dropped.
 pub(crate) struct InLine(Arc<Vitals>);
 
 impl InLine {
@@ -149,7 +151,8 @@ impl Drop for InLine {
     }
 }
 
-/// A call that no endpoint can serve, at those that could if they were well.
+/// Marks a call that no endpoint can serve, at each ejected endpoint that could serve it. Dropping
+/// it removes the marks.
 pub(crate) struct Stranded(Vec<Arc<Vitals>>);
 
 impl Stranded {
@@ -169,7 +172,8 @@ impl Drop for Stranded {
     }
 }
 
-/// The wish for room at some endpoints; see [`Counts::want`](super::counts::Counts::want).
+/// Registers that a call wants room at some endpoints, until it is dropped; see
+/// [`Counts::want`](super::counts::Counts::want).
 pub(crate) struct Wishes(Vec<Arc<Vitals>>);
 
 impl Wishes {

@@ -1,8 +1,8 @@
 //! The health of one endpoint as a pure state machine.
 //!
-//! Owns the decision whether an endpoint may be picked, and when it may be tried again.
-//! It must never read a clock or draw a random number: both are passed in, so that every
-//! transition can be tested without a runtime.
+//! Owns the decisions whether an endpoint may be picked and when it may be tried again. It must
+//! never read a clock or draw a random number: both are passed in, so that every transition can be
+//! tested without a runtime.
 //!
 //! ```text
 //!             suspicions, none confirmed
@@ -24,27 +24,30 @@
 //!   succeeded └──────────────────────────────────┘ no verdict: due at once
 //! ```
 //!
-//! * *Closed*: picked. *Suspect*: picked only if nobody closed is to be had. *Ejected* and
+//! * *Closed*: picked. *Suspect*: picked only if no closed endpoint is available. *Ejected* and
 //!   *Probing*: not picked.
-//! * An overloaded endpoint (it said that it has no room) is ejected in the same way, without being
-//!   counted as failed.
-//! * An ejection lasts a random time up to `base * 2^n`, n being the ejections since the last
-//!   success, and up to `cap` at most: full jitter, so that many clients do not come back at once.
-//! * While a call waits that nobody can serve, an ejection is cut to `urgent_cap` (jittered, too).
-//! * Each ejection and each return begins a new *term*. What began in an earlier term says nothing
-//!   about this one: ten connections that one event cuts eject once, and an old connection that
-//!   still works does not vouch for a dead endpoint.
-//! * A verdict on a probe carries its *epoch*; a late one changes nothing.
-//! * An endpoint that is removed while it fails, and comes back under its name within `memory`, comes
-//!   back as it went.
+//! * An overloaded endpoint (it reported that it has no room) is ejected in the same way, without
+//!   being counted as failed.
+//! * An ejection lasts a random time between zero and `min(cap, base * 2^n)`, where n is the number
+//!   of ejections since the last success. This is full jitter: it keeps many clients from returning
+//!   at once.
+//! * While a call waits that no endpoint can serve, an ejection is cut to `urgent_cap` (jittered as
+//!   well).
+//! * Each ejection and each return starts a new *term*. Events of an earlier term are ignored: when
+//!   one event cuts ten connections, the endpoint is ejected once, and an old connection that still
+//!   works does not vouch for a dead endpoint.
+//! * A verdict on a probe carries the *epoch* of the probe; a verdict of an older epoch is ignored.
+//! * An endpoint that is removed while it fails, and added again under the same name within
+//!   `memory`, keeps its health.
 //!
-//! Only the connection counts: an SQL error, a deadlock or a caller's own deadline is neither a
-//! success nor a failure of the endpoint.
+//! Only the connection counts: an SQL error, a deadlock, or an expired deadline of the caller is
+//! neither a success nor a failure of the endpoint.
 
+use super::clock::{after, part};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// When an endpoint is taken out, and for how long.
+/// When an endpoint is ejected, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct HealthConfig {
@@ -53,19 +56,20 @@ pub struct HealthConfig {
     pub threshold: u32,
     /// The first ejection lasts between zero and this long (full jitter). Default 100 ms.
     pub base: Duration,
-    /// No ejection lasts longer than this (full jitter here too). Default 1 s: a probe a second
-    /// is cheap, and a pod that is back is used within two seconds.
+    /// Longest ejection (full jitter here too). Default 1 s: one probe per second is cheap, and a
+    /// pod that is back is used within two seconds.
     pub cap: Duration,
-    /// An endpoint that was removed while it failed and is inserted again under the same key
-    /// within this time keeps its health: a stale answer of discovery does not resurrect it
-    /// without a probe. Default 60 s.
+    /// An endpoint that was removed while it failed keeps its health if it is inserted again under
+    /// the same key within this time: a stale discovery answer does not restore it without a probe.
+    /// Default 60 s.
     pub memory: Duration,
     /// As `cap`, for an endpoint that passes its probes and then fails in use. Default 5 s: each
-    /// time it is let in again costs a call, but it may be the only one that can serve.
+    /// return to use costs a failed call, but the endpoint may be the only one that can serve.
     pub relapse_cap: Duration,
-    /// As `cap`, while a call waits that no endpoint can serve. Default 200 ms: a lone endpoint that
-    /// has restarted is used a quarter of a second after it accepts connections. One that relapses
-    /// has `cap` then; one that said that it has no room is not hurried.
+    /// As `cap`, while a call waits that no endpoint can serve. Default 200 ms: a single endpoint
+    /// that has restarted is used within a quarter of a second after it accepts connections. A
+    /// relapsing endpoint gets `cap` instead; the ejection of an overloaded endpoint is not
+    /// shortened.
     pub urgent_cap: Duration,
 }
 
@@ -126,18 +130,18 @@ impl HealthConfig {
     }
 }
 
-/// What an endpoint may be used for now.
+/// How an endpoint may be used now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Availability {
     /// Pick it.
     Ready,
-    /// Pick it only if nobody who is ready is to be had: it may not answer any more.
+    /// Pick it only if no ready endpoint is available: it may have stopped answering.
     Suspect,
-    /// Not before this instant.
+    /// Do not use it before this instant.
     Ejected(Instant),
-    /// The ejection is over: somebody has to probe it.
+    /// The ejection is over: a probe must run.
     ProbeDue,
-    /// A probe is on its way; its end is announced.
+    /// A probe is running; its end is announced.
     Probing,
 }
 
@@ -157,18 +161,18 @@ pub(crate) struct Health {
     failures: u32,
     /// Ejections since the last success: the exponent of the backoff.
     ejections: u32,
-    /// Probes that succeeded since the last success in use.
+    /// Successful probes since the last success in use.
     relapses: u32,
-    /// Numbers probes, so that a verdict that arrives late cannot end a later probe.
+    /// Number of the last probe, so that a late verdict cannot end a later probe.
     epoch: u64,
-    /// Suspicions that stand. Only a closed endpoint has any.
+    /// Pending suspicions. Only a closed endpoint has any.
     suspicions: u32,
-    /// Grows whenever the endpoint goes out or comes back. A suspicion of an earlier term has
-    /// nothing more to say: several that were raised by one event eject once.
+    /// Grows with every ejection and return. A suspicion of an earlier term is ignored: several
+    /// suspicions raised by one event eject the endpoint once.
     term: u64,
-    /// It is out because it has no room: more attempts would not make any.
+    /// Ejected because it has no room: more attempts would not create any.
     overloaded: bool,
-    /// This ejection was cut short already.
+    /// This ejection was shortened already.
     hurried: bool,
 }
 
@@ -202,12 +206,13 @@ impl Health {
         self.term
     }
 
-    /// Whether there is nothing bad to remember.
+    /// Whether the endpoint has no failure, suspicion or ejection on record.
     pub(crate) fn is_spotless(&self) -> bool {
         self.state == State::Closed && self.failures == 0 && self.suspicions == 0
     }
 
-    /// What an endpoint of the same name starts with; `None`: afresh.
+    /// The initial health for an endpoint that is added again under the same name; `None`: clean
+    /// health.
     pub(crate) fn legacy(&self, now: Instant) -> Option<Self> {
         if self.state == State::Closed && self.failures == 0 {
             return None;
@@ -223,7 +228,7 @@ impl Health {
         })
     }
 
-    /// A connection was obtained in normal operation, begun in `term`.
+    /// A checkout that began in `term` ended well.
     pub(crate) fn success(&mut self, term: u64) {
         if self.state == State::Closed && term == self.term {
             self.failures = 0;
@@ -232,8 +237,8 @@ impl Health {
         }
     }
 
-    /// No usable connection could be had, or one of `term` broke. Returns whether this ejected the
-    /// endpoint.
+    /// No usable connection was obtained, or a connection of `term` broke. Returns whether this
+    /// ejected the endpoint.
     ///
     /// `jitter` is uniform in `[0, 1)`, here and below.
     pub(crate) fn failure(&mut self, term: u64, now: Instant, jitter: f64) -> bool {
@@ -248,8 +253,8 @@ impl Health {
         ejected
     }
 
-    /// Backs off as after an ejection, whatever the count of failures: the endpoint said that it
-    /// has no room, or is proven dead. Returns whether this ejected the endpoint.
+    /// Ejects the endpoint regardless of its failure count: it reported that it has no room, or it
+    /// is proven dead. Returns whether this ejected the endpoint.
     pub(crate) fn condemn(&mut self, term: u64, now: Instant, jitter: f64) -> bool {
         let ejected = self.state == State::Closed && term == self.term;
         if ejected {
@@ -259,7 +264,8 @@ impl Health {
         ejected
     }
 
-    /// Somebody waits whom no endpoint can serve: the ejection is cut short, once. Returns its end.
+    /// Shortens the ejection, once: a call waits that no endpoint can serve. Returns the end of the
+    /// ejection.
     pub(crate) fn hurry(&mut self, now: Instant, jitter: f64) -> Option<Instant> {
         let State::Ejected { until } = self.state else {
             return None;
@@ -272,16 +278,16 @@ impl Health {
         } else {
             self.config.urgent_cap
         };
-        let until = until.min(now + cap.mul_f64(jitter.clamp(0.0, 1.0)));
+        let until = until.min(after(now, part(cap, jitter)));
         self.hurried = true;
         self.state = State::Ejected { until };
         Some(until)
     }
 
-    /// Raises a suspicion; the number goes to [`Health::end_suspicion`].
+    /// Raises a suspicion; pass the returned term to [`Health::end_suspicion`].
     pub(crate) fn suspect(&mut self) -> u64 {
-        // Who is out already cannot become more suspect; the term tells such a token from those
-        // of the time after the return.
+        // An ejected endpoint cannot become more suspect. The term distinguishes such a token from
+        // the tokens raised after the endpoint's return.
         if self.state == State::Closed {
             self.suspicions += 1;
         }
@@ -306,7 +312,7 @@ impl Health {
         confirmed
     }
 
-    /// Starts the one probe, if it is due. The number goes to [`Health::end_probe`].
+    /// Starts the single probe, if it is due. Pass the returned number to [`Health::end_probe`].
     pub(crate) fn begin_probe(&mut self, now: Instant) -> Option<u64> {
         if self.availability(now) != Availability::ProbeDue {
             return None;
@@ -316,8 +322,8 @@ impl Health {
         Some(self.epoch)
     }
 
-    /// Ends probe `epoch`; a verdict for any other epoch is ignored. Returns whether the endpoint is
-    /// back.
+    /// Ends probe `epoch`; a verdict for any other epoch is ignored. Returns whether the endpoint
+    /// is back.
     pub(crate) fn end_probe(
         &mut self,
         epoch: u64,
@@ -333,8 +339,8 @@ impl Health {
                 self.state = State::Closed;
                 self.term += 1;
                 self.overloaded = false;
-                // The next failure ejects again, for longer, until a checkout has ended well: that
-                // an endpoint lets a probe in does not mean that it serves.
+                // A successful probe does not prove that the endpoint serves. Until a checkout has
+                // ended well, the next failure ejects it again, for longer.
                 self.failures = self.config.threshold.saturating_sub(1);
                 self.relapses = self.relapses.saturating_add(1);
             }
@@ -342,20 +348,15 @@ impl Health {
                 self.overloaded = verdict == Probe::Overloaded;
                 self.eject(now, jitter);
             }
-            Probe::Inconclusive(pause) => {
-                // The endpoint named the time.
-                self.hurried = true;
-                self.state = State::Ejected { until: now + pause };
-            }
             Probe::Abandoned => self.state = State::Ejected { until: now },
         }
         verdict == Probe::Succeeded
     }
 
-    /// Full jitter, also at the cap: `uniform(0, min(cap, base * 2^n))`.
+    /// Full jitter, at the cap too: `uniform(0, min(cap, base * 2^n))`.
     fn eject(&mut self, now: Instant, jitter: f64) {
         let factor = 2u32.saturating_pow(self.ejections.min(16));
-        // Probing who lets probes in and then fails costs a call each time.
+        // An endpoint that passes its probes and then fails costs a call each time.
         let cap = if self.relapses > 0 {
             self.config.relapse_cap
         } else {
@@ -367,7 +368,7 @@ impl Health {
         self.hurried = false;
         self.term += 1;
         self.state = State::Ejected {
-            until: now + longest.mul_f64(jitter.clamp(0.0, 1.0)),
+            until: after(now, part(longest, jitter)),
         };
     }
 }
@@ -377,11 +378,8 @@ impl Health {
 pub(crate) enum Probe {
     Succeeded,
     Failed,
-    /// It has no room.
+    /// The endpoint has no room.
     Overloaded,
-    /// Nobody was asked, or the answer says nothing about health: to be tried again after this
-    /// time.
-    Inconclusive(Duration),
     /// Dropped without a verdict.
     Abandoned,
 }

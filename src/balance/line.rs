@@ -1,29 +1,30 @@
-//! The line of calls that wait, in the order in which they came.
+//! The line of waiting calls, in the order of their arrival.
 //!
-//! Owns who is told of what. It must never run foreign code under its lock, and never lose a
-//! message: one that reaches a call which goes away, or which has no use for it, goes on to the
-//! next.
+//! Owns the delivery of news to waiting calls. It must never run foreign code under its lock, and
+//! must never lose a message: if a call goes away or has no use for a message, the next call gets
+//! it.
 //!
 //! Two kinds of messages:
-//! * *look again*: something changed for everybody (the set, an endpoint's health, the end). All are
-//!   woken, the first first.
-//! * *room*: one place came free at one endpoint. The first call that could use it is woken, and
-//!   nobody else; a call that could not does not stand in the way of those behind it. While that
-//!   one is on its way it is not told of another place: the next one is.
+//! * *look again*: something changed for all calls (the set, an endpoint's health, the balancer
+//!   closed). All calls are woken in order.
+//! * *room*: one place became free at one endpoint. Only the first call that could use it is woken;
+//!   calls that cannot use it do not block the calls behind them. Until that call has read its
+//!   message, further places go to the calls behind it.
 //!
-//! Room is not kept for the call that was told of it: a call that comes meanwhile may take it. It
-//! cannot do so for ever. The call that finds the room gone lines up at the endpoint itself, where
-//! newcomers are behind it, or has a place in another endpoint's line, which it kept all the time.
+//! Room is not reserved for the notified call: a new call may take it first. This cannot repeat
+//! without end. If the notified call finds the room gone, it joins the endpoint's own queue, where
+//! new calls are behind it; or it keeps the place in another endpoint's queue that it had all
+//! along.
 
 use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::task::{Context, Poll, Waker};
 
-/// Whether a call could use room at this endpoint. Asked without a lock held.
+/// Whether a call could use room at this endpoint. Called without a lock held.
 type Fits<K> = Box<dyn Fn(&K) -> bool + Send + Sync>;
 
-/// What a waiting call was told.
+/// A message to a waiting call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum News<K> {
     LookAgain,
@@ -48,7 +49,7 @@ struct Call<K> {
 struct Letterbox<K> {
     news: Option<News<K>>,
     waker: Option<Waker>,
-    /// The call is gone: news for it are for somebody else.
+    /// The call has ended: its news must go to another call.
     gone: bool,
 }
 
@@ -62,7 +63,7 @@ impl<K: Clone> Line<K> {
         }
     }
 
-    /// A place at the end of the line, until it is dropped.
+    /// Joins the line at its end, until the seat is dropped.
     pub(crate) fn join(self: &Arc<Self>, fits: Fits<K>) -> Seat<K> {
         let call = Arc::new(Call {
             fits,
@@ -84,7 +85,7 @@ impl<K: Clone> Line<K> {
         }
     }
 
-    /// Tells everybody to look again.
+    /// Tells all calls to look again.
     pub(crate) fn ring(&self) {
         let calls: Vec<_> = lock(&self.calls).waiting.values().cloned().collect();
         for call in calls {
@@ -92,7 +93,7 @@ impl<K: Clone> Line<K> {
         }
     }
 
-    /// Tells the first call that could use room at `endpoint`.
+    /// Notifies the first call that could use room at `endpoint`.
     pub(crate) fn room(&self, endpoint: &K) {
         self.room_behind(Bound::Unbounded, endpoint);
     }
@@ -107,7 +108,8 @@ impl<K: Clone> Line<K> {
                     .map(|(ticket, call)| (*ticket, Arc::clone(call)))
             };
             let Some((ticket, call)) = next else { return };
-            // Who was told to look will see the room by itself, but may take another place.
+            // A call with unread news will see the room when it looks, but it may take another
+            // place.
             if !call.was_told() && (call.fits)(endpoint) && call.tell(News::Room(endpoint.clone()))
             {
                 return;
@@ -122,16 +124,17 @@ impl<K> Call<K> {
         lock(&self.letterbox).news.is_some()
     }
 
-    /// Returns whether this is the news the call will get.
+    /// Returns whether the call has received this message.
     fn tell(&self, news: News<K>) -> bool {
         let mut letterbox = lock(&self.letterbox);
         if letterbox.gone {
             return false;
         }
         match (&letterbox.news, &news) {
-            // One place each: this one is for somebody else.
+            // A call gets one place at a time; this place is for another call.
             (Some(_), News::Room(_)) => return false,
-            // It is woken already, looks at everything, and passes on the place it does not take.
+            // The call is woken already: it looks at all endpoints, and passes on a place it does
+            // not take.
             (Some(_), News::LookAgain) => return true,
             (None, _) => letterbox.news = Some(news),
         }
@@ -152,8 +155,8 @@ pub(crate) struct Seat<K: Clone> {
 }
 
 impl<K: Clone> Seat<K> {
-    /// What the call was told since it last asked; else it is woken when it is told. To be asked
-    /// before looking at what the news are about.
+    /// The news since the last poll. If there are none, the task is woken when news arrive. Poll
+    /// before looking at the endpoints, or a change in between could be missed.
     pub(crate) fn poll_news(&self, cx: &mut Context<'_>) -> Poll<News<K>> {
         let mut letterbox = lock(&self.call.letterbox);
         if let Some(news) = letterbox.news.take() {
@@ -166,7 +169,7 @@ impl<K: Clone> Seat<K> {
         Poll::Pending
     }
 
-    /// Leaves room that this call was told of to those behind it.
+    /// Passes room that this call was notified of to the calls behind it.
     pub(crate) fn pass_on(&self, endpoint: &K) {
         self.line
             .room_behind(Bound::Excluded(self.ticket), endpoint);
@@ -176,7 +179,7 @@ impl<K: Clone> Seat<K> {
 impl<K: Clone> Drop for Seat<K> {
     fn drop(&mut self) {
         lock(&self.line.calls).waiting.remove(&self.ticket);
-        // Told, and gone before it asked.
+        // The call got news but ended before it read them.
         let news = {
             let mut letterbox = lock(&self.call.letterbox);
             letterbox.gone = true;

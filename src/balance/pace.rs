@@ -1,23 +1,27 @@
-//! How fast endpoints answer, as weights for the pick.
+//! Turns the answer times of endpoints into weights for the pick.
 //!
-//! Owns the estimate. It is to be fed with what an endpoint alone determines (the time of a complete
-//! answer), never with a connect, nor with the time that the application keeps a checkout. It must
-//! leave endpoints alike that are nearly alike, for equal weights are what lets ties be random and
-//! shares equal; it must leave no endpoint out for long; and it must neither read a clock nor make a
+//! Owns the estimate. Feed it only with times that depend on the endpoint alone (the time of a
+//! complete answer), never with a connect time or the time that the application keeps a checkout.
+//! Endpoints of similar speed must keep equal weights: equal weights keep ties random and shares
+//! equal. No endpoint may be left out for long. The module must neither read a clock nor make a
 //! pick wait: a weight is one atomic.
 //!
-//! Requests in flight tell a busy client which endpoint is slow. One that has few in flight sees too
-//! little of it: with a replica three times slower, hundred such clients had four times the mean
-//! answer time that they have with these weights (`tests/simulation`).
+//! The number of requests in flight tells a busy client which endpoint is slow. A client with few
+//! requests in flight learns too little from it. With one replica three times slower, the mean
+//! answer time of a hundred such clients was four times as high as with these weights
+//! (`tests/simulation`).
 //!
-//! * The typical time is the mean of the *logarithm*, which one long answer hardly moves.
-//! * The mean is over the last [`RECENT`] answers or so, each with a weight that falls to 1/e within
-//!   [`MEMORY`] also while none come. So a client with many answers notices within a second that an
-//!   endpoint has become slow, or is no longer; one with few forgets.
-//! * An endpoint counts as slow from [`SLOW`] times the fastest on, and then has 1/n of the weight.
-//! * For one in n² picks it is taken for as fast as the others. Without that, a client with nothing
-//!   else in flight would always choose the others, and never learn that it has recovered. The n-th
-//!   part would be too much where the others are idle: it is then that share which it gets.
+//! * The typical time is the mean of the *logarithm*: a single long answer hardly moves it.
+//! * The mean covers roughly the last [`RECENT`] answers. The weight of an answer falls to 1/e
+//!   within [`MEMORY`], even if no further answers arrive. A client with many answers therefore
+//!   notices within a second that an endpoint became slow or recovered; a client with few answers
+//!   forgets old ones.
+//! * An endpoint counts as slow from [`SLOW`] times the fastest on. If it is n times slower, it
+//!   gets 1/n of the weight.
+//! * In one of n² picks a slow endpoint gets full weight. Without that, a client with nothing else
+//!   in flight would always choose the other endpoints, and would never learn that the slow one has
+//!   recovered. One of n picks would be too many: if the other endpoints are idle, this share is
+//!   all that the slow endpoint gets.
 
 use super::chance::draw;
 use std::fmt;
@@ -26,40 +30,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// From how many times the fastest on an endpoint counts as slow.
+/// An endpoint counts as slow if its time is at least this many times that of the fastest.
 const SLOW: f64 = 2.0;
-/// No endpoint counts as slower than this: it has to be tried now and then.
+/// Upper limit of the slowness: each endpoint must be tried now and then.
 const SLOWEST: f64 = 30.0;
-/// So many answers make up the mean, where there are as many.
+/// The mean covers at most this many answers.
 const RECENT: f64 = 16.0;
-/// How long answers are remembered, in seconds.
+/// Time constant of the memory of answers, in seconds.
 const MEMORY: f64 = 15.0;
-/// So many answers are believed half, and with fewer nobody is the fastest.
+/// At this many answers an estimate gets half weight. With fewer answers the endpoint cannot be the
+/// reference for "fastest".
 const FEW: f64 = 3.0;
-/// Answers faster than this are alike: a server that has just started may need 0.3 ms where others
-/// need 0.1 ms, and is not to be avoided for that.
+/// Faster answers count as this long. A server that has just started may need 0.3 ms where others
+/// need 0.1 ms, and must not be avoided for that.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// Weights are set so often at most, in milliseconds.
+/// Shortest time between two updates of the weights, in milliseconds.
 const EVERY: u64 = 100;
 
-/// Endpoints that are compared with each other: those that do the same kind of work.
+/// A group of endpoints that are compared with each other: they do the same kind of work.
 ///
-/// Cheap to clone; clones are the same group. See [`Pace`].
+/// Cheap to clone; clones share one group. See [`Pace`].
 #[derive(Clone)]
 pub struct Paces(Arc<Group>);
 
 struct Group {
     began: Instant,
-    /// Milliseconds after `began` before which nothing is weighed.
+    /// Time of the next update of the weights, in milliseconds after `began`.
     due: AtomicU64,
     members: Mutex<Vec<Weak<Member>>>,
 }
 
-/// One endpoint's pace: how fast it answers, and the weight that follows.
+/// The pace of one endpoint: its answer time, and the weight that follows from it.
 ///
-/// For [`Eligible::weight`](super::Eligible::weight): a request returns [`Pace::weight`], and whoever
-/// sees an answer arrive calls [`Pace::observe`]. When the value is dropped the endpoint is out of
-/// the group.
+/// For [`Eligible::weight`](super::Eligible::weight): a request returns [`Pace::weight`], and the
+/// code that receives an answer calls [`Pace::observe`]. Dropping the value removes the endpoint
+/// from the group.
 pub struct Pace {
     group: Paces,
     member: Arc<Member>,
@@ -74,9 +79,9 @@ struct Member {
 struct Typical {
     /// The mean of the logarithm of seconds.
     ln: f64,
-    /// Answers that are remembered, each by what is left of its weight.
+    /// Sum of the remaining weights of the remembered answers.
     samples: f64,
-    /// When the last one came, in seconds after the group began.
+    /// Time of the last answer, in seconds after the group began.
     at: f64,
 }
 
@@ -95,7 +100,7 @@ impl Typical {
     fn weight(&self, fastest: f64, now: f64) -> u32 {
         let samples = self.samples_at(now);
         let slowness = ((self.ln - fastest) * samples / (samples + FEW)).exp();
-        // Also if nobody is the fastest: then it is infinitely far away.
+        // If no endpoint can be the fastest, `fastest` is infinite and the slowness is 0 or NaN.
         if !slowness.is_finite() || slowness < SLOW {
             return Pace::FULL;
         }
@@ -104,7 +109,7 @@ impl Typical {
 }
 
 impl Paces {
-    /// A group without endpoints. `now` is the time from which it counts.
+    /// Creates a group without endpoints. `now` is the origin of its times.
     pub fn new(now: Instant) -> Self {
         Self(Arc::new(Group {
             began: now,
@@ -113,7 +118,7 @@ impl Paces {
         }))
     }
 
-    /// An endpoint of the group, of which nothing is known yet: it has full weight.
+    /// Adds an endpoint to the group. Nothing is known about it yet: it has full weight.
     pub fn join(&self) -> Pace {
         let member = Arc::new(Member {
             weight: AtomicU32::new(Pace::FULL),
@@ -150,11 +155,11 @@ impl Paces {
 }
 
 impl Pace {
-    /// The weight of an endpoint that is not slow; a common multiple of the small numbers.
+    /// The weight of an endpoint that is not slow. Many small numbers divide it.
     pub const FULL: u32 = 60;
 
-    /// The weight for one pick, between 2 and [`Pace::FULL`]: one atomic load, and a random number
-    /// for an endpoint that is slow, which has full weight now and then.
+    /// The weight for one pick, between 2 and [`Pace::FULL`]. Costs one atomic load, and a random
+    /// number for a slow endpoint, which gets full weight now and then.
     pub fn weight(&self) -> u32 {
         let weight = self.usual_weight();
         if weight >= Self::FULL || is_tried(weight, draw()) {
@@ -167,12 +172,12 @@ impl Pace {
         self.member.weight.load(Ordering::Relaxed)
     }
 
-    /// The endpoint gave a complete answer at `now`, and took so long. Failures and answers that
-    /// were not waited for must not be reported: they say nothing of its pace.
+    /// Records that the endpoint gave a complete answer at `now`, after the time `took`. Do not
+    /// report failures or answers that were not awaited: they say nothing about its pace.
     pub fn observe(&self, took: Duration, now: Instant) {
         let since = now.saturating_duration_since(self.group.0.began);
         let seconds = since.as_secs_f64();
-        // Of two answers at once one will do: nobody waits for the other.
+        // Of two simultaneous answers, one is enough: do not wait for the lock.
         match self.member.typical.try_lock() {
             Ok(mut typical) => typical.observe(took, seconds),
             Err(TryLockError::Poisoned(typical)) => typical.into_inner().observe(took, seconds),
@@ -205,7 +210,7 @@ impl fmt::Debug for Pace {
     }
 }
 
-/// True for a share of (weight / [`Pace::FULL`])² of the random numbers.
+/// True for a share of (weight / [`Pace::FULL`])² of all random numbers.
 fn is_tried(weight: u32, random: u64) -> bool {
     const ALL: u64 = (Pace::FULL as u64).pow(2);
     ((random >> 32) * ALL) >> 32 < u64::from(weight).pow(2)
@@ -221,7 +226,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Each endpoint answers every 10 ms for `seconds`; `None`: it is not asked.
+    /// Each endpoint answers every 10 ms for `seconds`; `None`: the endpoint is not asked.
     fn run(paces: &[&Pace], from: Instant, seconds: u32, took: &[Option<Duration>]) -> Instant {
         let mut now = from;
         for _ in 0..seconds * 100 {
@@ -262,7 +267,7 @@ mod tests {
         run(&[&a, &b], now, 20, &[Some(10 * MS), Some(30 * MS)]);
         let full = |pace: &Pace| (0..9_000).filter(|_| pace.weight() == Pace::FULL).count();
         assert_eq!(full(&a), 9_000);
-        // One in nine; a hundred is more than three standard deviations.
+        // One in nine is expected; a hundred is more than three standard deviations.
         let tried = full(&b);
         assert!((900..=1_100).contains(&tried), "{tried}");
     }

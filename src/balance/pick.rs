@@ -1,16 +1,17 @@
-//! Which endpoint takes a request: the pure choice.
+//! The pure choice: which endpoint gets a request.
 //!
-//! Owns the order of preference, the policy and the tie-break. It must never wait, count or touch
-//! health: it reads what it is shown and answers with an index.
+//! Owns the order of preference ([`Rank`]) and the tie-break. It must never wait, count checkouts
+//! or change health: it reads its input and returns an index.
 //!
 //! Load is the number of checkouts in flight (waiting, connecting and held) per unit of weight.
-//! Hold time is the caller's doing and is not used: one connection held for ten seconds must not
-//! make a replica look slow. Ties are broken at random: "the first of the least loaded" sends nearly
-//! all idle traffic to one replica.
+//! Hold time depends on the caller and is not used: a connection held for ten seconds must not make
+//! a replica look slow. Ties are broken at random: always choosing the first of the least loaded
+//! would send nearly all idle traffic to one replica.
 //!
-//! Up to [`SCANNED`] endpoints all are looked at. Above, two at random: nearly as even, at a cost
-//! that does not grow. They are drawn among those that could serve at once; where too few draws hit
-//! such, all are looked at after all, so nothing is ever missed.
+//! In sets of up to [`SCANNED`] endpoints, all are compared. In larger sets, two random ones:
+//! nearly as even, at a cost that does not grow with the set. The two are drawn from the endpoints
+//! that could serve at once. If too few draws find such an endpoint, all are compared, so no
+//! endpoint is missed.
 
 use super::chance::scramble;
 use super::eligible::Eligibility;
@@ -19,24 +20,24 @@ use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 use tokio::time::Instant;
 
-/// Sets up to this size are scanned: a scan of them costs twice as much as two draws at most, and
-/// picks better.
+/// Sets up to this size are scanned: a scan costs at most twice as much as two draws, and picks
+/// better.
 pub(crate) const SCANNED: usize = 8;
 
-/// Draws for two endpoints before all are looked at.
+/// Number of draws for two endpoints before all are compared.
 const DRAWS: usize = 6;
 
-/// What this very call has seen of an endpoint.
+/// The history of an endpoint within this call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Past {
     Untried,
-    /// It did not serve: only if nobody else is left.
+    /// The endpoint did not serve: use it only if no other is left.
     Refused,
-    /// It did not serve: not before this instant.
+    /// The endpoint did not serve: do not use it before this instant.
     PausedUntil(Instant),
 }
 
-/// What the choice needs to know of one endpoint.
+/// The properties of one endpoint that the choice depends on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
     pub(crate) eligibility: Eligibility,
@@ -50,88 +51,119 @@ pub(crate) struct Candidate {
 /// The outcome of a pick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pick {
-    /// Use the endpoint with this index, which has this rank.
+    /// Use the endpoint with this index and rank.
     Use(usize, Rank),
-    /// Nobody can be used now. At this instant a pause ends; `None`: only an announced change
+    /// No endpoint can be used now. A pause ends at this instant; `None`: only an announced change
     /// helps.
     Wait(Option<Instant>),
 }
 
-/// An order of preference: a lower rank is preferred whatever the load.
+/// Order of preference: the endpoint with the lowest rank is picked, regardless of load.
+///
+/// The field order is the order of preference: the first field that differs decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank(u8);
+pub(crate) struct Rank {
+    /// The endpoint failed this call.
+    tried: bool,
+    /// The endpoint may have stopped answering.
+    suspect: bool,
+    /// The request's preference; see [`Eligibility::Yes`].
+    tier: u8,
+    /// The call would have to wait there.
+    full: bool,
+}
 
 impl Rank {
-    pub(crate) const BEST: Self = Self(0);
-    const FULL: u8 = 1;
-    const RESERVE: u8 = 2;
-    const SUSPECT: u8 = 4;
-    const REFUSED: u8 = 8;
+    pub(crate) const BEST: Self = Self {
+        tried: false,
+        suspect: false,
+        tier: 0,
+        full: false,
+    };
 
-    /// `None`: it may not.
+    /// In place of [`Rank::code`] for a call without a rank: any rank is better.
+    pub(crate) const NONE: u32 = u32::MAX;
+
+    /// The rank of a healthy, untried endpoint; `None`: it may not serve.
     #[inline]
     pub(crate) fn of(eligibility: Eligibility) -> Option<Self> {
         match eligibility {
-            Eligibility::Yes => Some(Self(0)),
-            Eligibility::Full => Some(Self(Self::FULL)),
-            Eligibility::Reserve => Some(Self(Self::RESERVE)),
-            Eligibility::FullReserve => Some(Self(Self::RESERVE | Self::FULL)),
+            Eligibility::Yes { tier, room } => Some(Self {
+                tier,
+                full: !room,
+                ..Self::BEST
+            }),
             Eligibility::No => None,
         }
     }
 
-    /// A number in the same order.
-    pub(crate) fn code(self) -> u8 {
-        self.0
+    /// A number with the same order as the ranks.
+    pub(crate) fn code(self) -> u32 {
+        let Self {
+            tried,
+            suspect,
+            tier,
+            full,
+        } = self;
+        u32::from_be_bytes([tried.into(), suspect.into(), tier, full.into()])
     }
 
-    /// Somebody would have to wait there.
+    /// Whether the call would have to wait there.
     #[inline]
     pub(crate) fn is_full(self) -> bool {
-        self.0 & Self::FULL != 0
+        self.full
     }
 
-    /// What it would be, had the endpoint room and no stain.
+    /// The rank if the endpoint had room, answered, and had not failed this call.
     pub(crate) fn at_best(self) -> Self {
-        Self(self.0 & Self::RESERVE)
+        Self {
+            tier: self.tier,
+            ..Self::BEST
+        }
     }
 
-    /// The rank an endpoint was picked with, by what it may be used for now. That it has become full,
-    /// or is no longer, does not count. `None`: it may not be used any more.
+    /// Updates the rank from the pick to the current eligibility. A change of room does not count.
+    /// `None`: the endpoint may no longer serve.
     pub(crate) fn for_now(self, eligibility: Eligibility) -> Option<Self> {
-        let Self(now) = Self::of(eligibility)?;
-        Some(Self(self.0 & !Self::RESERVE | now & Self::RESERVE))
+        let now = Self::of(eligibility)?;
+        Some(Self {
+            tier: now.tier,
+            ..self
+        })
     }
 
-    /// What is left of the rank an endpoint was picked with; `None`: it is out.
+    /// Updates the rank from the pick to the current availability; `None`: the endpoint is ejected.
     #[inline]
     pub(crate) fn after(self, availability: Availability) -> Option<Self> {
-        let rank = self.0 & !Self::SUSPECT;
-        match availability {
-            Availability::Ready => Some(Self(rank)),
-            Availability::Suspect => Some(Self(rank | Self::SUSPECT)),
-            _ => None,
-        }
+        let suspect = match availability {
+            Availability::Ready => false,
+            Availability::Suspect => true,
+            Availability::Ejected(_) | Availability::ProbeDue | Availability::Probing => {
+                return None;
+            }
+        };
+        Some(Self { suspect, ..self })
     }
 }
 
 impl Candidate {
-    /// `None`: it cannot be used now.
+    /// The rank of the candidate; `None`: it cannot be used now.
     #[inline]
     pub(crate) fn rank(&self) -> Option<Rank> {
         if self.weight == 0 {
             return None;
         }
-        let Rank(rank) = Rank::of(self.eligibility)?.after(self.availability)?;
-        match self.past {
-            Past::Untried => Some(Rank(rank)),
-            Past::Refused => Some(Rank(rank | Rank::REFUSED)),
-            Past::PausedUntil(_) => None,
-        }
+        let rank = Rank::of(self.eligibility)?.after(self.availability)?;
+        let tried = match self.past {
+            Past::Untried => false,
+            Past::Refused => true,
+            Past::PausedUntil(_) => return None,
+        };
+        Some(Rank { tried, ..rank })
     }
 
-    /// Compares `(load + 1) / weight`. The one added is the request itself: without it, idle
-    /// endpoints would tie whatever their weights.
+    /// Compares `(load + 1) / weight`. The added one is the request itself: without it, idle
+    /// endpoints would tie regardless of their weights.
     #[inline]
     pub(crate) fn cmp_load(&self, other: &Self) -> Ordering {
         let cost = |load: usize, weight: u32| {
@@ -144,8 +176,8 @@ impl Candidate {
 
 /// Picks one of `all`; `random` is a fresh uniform number.
 ///
-/// Nearly always somebody of the best rank is there, and then only loads have to be compared. Only
-/// where nobody is, ranks and pauses are.
+/// Nearly always there is an endpoint of `Rank::BEST`, and only the loads of those are compared.
+/// Otherwise `scan` compares the ranks and pauses of all.
 #[inline]
 pub(crate) fn pick<T>(all: &[T], look: impl Fn(&T) -> Candidate, random: u64) -> Pick {
     let found = if all.len() <= SCANNED {
@@ -159,15 +191,16 @@ pub(crate) fn pick<T>(all: &[T], look: impl Fn(&T) -> Candidate, random: u64) ->
     }
 }
 
-/// The lightest of all candidates of the best rank, at random among equals; `None`: there is none.
+/// The least loaded of all candidates of the best rank, at random among equals; `None`: there is
+/// none.
 ///
-/// Of k that tie, the j-th replaces the choice with probability 1/j, so each is chosen with
-/// probability 1/k (reservoir sampling). Who is lighter, and who wins a tie, no branch predictor
-/// can know: nothing here branches on it.
+/// Of k candidates that tie, the j-th replaces the choice with probability 1/j, so each is chosen
+/// with probability 1/k (reservoir sampling). A branch predictor cannot guess which candidate is
+/// less loaded or wins a tie, so the loop does not branch on it.
 #[inline]
 fn lightest<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64) -> Option<usize> {
     let (mut chosen, mut ties) = (0, 0);
-    // Without weight: whoever comes first is lighter.
+    // The initial weight is 0, with which `cmp_load` finds the first candidate less loaded.
     let (mut load, mut weight) = (0, 0);
     for (index, it) in all.iter().enumerate() {
         let candidate = look(it);
@@ -182,8 +215,9 @@ fn lightest<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64) -> Op
         let order = candidate.cmp_load(&than);
         ties += u64::from(order == Ordering::Equal);
         ties = select_unpredictable(order == Ordering::Less, 1, ties);
-        // `random` as a fraction of one: times `ties`, a draw among so many stands before the
-        // point, and behind it what is left for the next. Eight at most need 16 of 64 bits.
+        // Fixed-point: `random` is a fraction of one, in 64 bits. The upper half of `random * ties`
+        // is a number from 0 to `ties - 1`, the lower half a new fraction for the next draw. Eight
+        // candidates use at most 16 of the 64 bits.
         let drawn = u128::from(random) * u128::from(ties);
         random = drawn as u64;
         let takes = (order != Ordering::Greater) & (drawn >> 64 == 0);
@@ -194,7 +228,7 @@ fn lightest<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64) -> Op
     (ties > 0).then_some(chosen)
 }
 
-/// The lighter of two random candidates of the best rank; `None`: not found.
+/// The less loaded of two random candidates of the best rank; `None`: not found.
 #[inline]
 fn two_choices<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64) -> Option<usize> {
     let count = u64::from(u32::try_from(all.len()).ok()?);
@@ -213,14 +247,14 @@ fn two_choices<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64) ->
             first = Some((index, candidate));
             continue;
         };
-        // Of two that tie, the one drawn first: it is as random as the other.
+        // If the two tie, take the first: the draws were random already.
         let lighter = candidate.cmp_load(&than) == Ordering::Less;
         return Some(if lighter { index } else { other });
     }
     None
 }
 
-/// The best of all candidates, whatever their rank.
+/// The best of all candidates, of any rank.
 ///
 /// One pass without allocation. Of k endpoints that tie, the j-th replaces the choice with
 /// probability 1/j, so each is chosen with probability 1/k (reservoir sampling).
@@ -249,7 +283,7 @@ pub(crate) fn scan<T>(all: &[T], look: impl Fn(&T) -> Candidate, mut random: u64
             Ordering::Equal => {
                 ties += 1;
                 random = scramble(random);
-                // As `random % ties == 0`, without the division.
+                // Like `random % ties == 0`, but without a division.
                 if ((random >> 32) * ties) >> 32 == 0 {
                     chosen = index;
                 }

@@ -1,8 +1,8 @@
-//! What is counted and known of one endpoint, apart from its service.
+//! The counters and the health record of one endpoint, apart from its service.
 //!
-//! Owns the health record and the right to probe. It outlives the endpoint's place in the set, for
-//! guards report here. It must never hold the health lock across an await, nor while it wakes
-//! anybody.
+//! Owns the health record and the right to probe. It outlives the endpoint's place in the set,
+//! because guards report here. It must never hold the health lock across an await, nor while it
+//! wakes a task.
 
 use super::chance::fraction;
 use super::counts::Counts;
@@ -12,22 +12,20 @@ use super::line::Line;
 use super::sync::{
     Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError,
 };
-use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What the endpoints of a balancer tell its calls.
-pub(crate) struct Bell {
+/// The state through which the endpoints of a balancer notify its calls.
+pub(crate) struct Announcer {
     /// The calls that wait.
     pub(crate) line: Arc<Line<Arc<Vitals>>>,
-    /// An endpoint is out, and there may be no prober for it: the next call that could use it
-    /// starts one.
+    /// An endpoint is ejected and may have no prober: the next call that could use it starts one.
     unprobed: AtomicBool,
-    /// Calls that have a place among those that may wait at once.
+    /// Number of calls that hold a [`Place`].
     waiting: AtomicUsize,
 }
 
-impl Bell {
+impl Announcer {
     pub(crate) fn new() -> Self {
         Self {
             line: Arc::new(Line::new()),
@@ -40,7 +38,8 @@ impl Bell {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// A place among `limit` calls that may wait at once; else how many wait.
+    /// Takes one of `limit` places for waiting calls. `Err`: all are taken; the number of waiting
+    /// calls.
     pub(crate) fn take_place(self: &Arc<Self>, limit: usize) -> Result<Place, usize> {
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(self));
@@ -59,8 +58,8 @@ impl Bell {
     }
 }
 
-/// See [`Bell::take_place`]; dropping it gives it back.
-pub(crate) struct Place(Arc<Bell>);
+/// A place from [`Announcer::take_place`]; dropping it gives the place back.
+pub(crate) struct Place(Arc<Announcer>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -72,19 +71,19 @@ impl Drop for Place {
 pub(crate) struct Vitals {
     key: String,
     pub(crate) counts: Counts,
-    /// False while nothing bad was reported since the last success, so that neither a pick nor a
-    /// success has to lock.
+    /// False while no problem was reported since the last success. Then neither a pick nor a
+    /// success takes a lock.
     troubled: AtomicBool,
-    /// The health's term, for guards.
+    /// Copy of the health's term, for guards.
     term: AtomicU64,
     health: Mutex<Record>,
-    /// There is a task that probes.
+    /// Whether a task holds the right to probe.
     prober: AtomicBool,
-    /// Calls that could use the endpoint, and have no other.
+    /// Number of calls that could use the endpoint and have no other.
     stranded: AtomicUsize,
-    /// Tells the prober that there are such.
+    /// Tells the prober about a new stranded call.
     pub(crate) hurry: Notify,
-    pub(crate) bell: Arc<Bell>,
+    pub(crate) bell: Arc<Announcer>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,15 +92,15 @@ struct Record {
     last_cause: Option<String>,
 }
 
-/// The bad record of an endpoint that went, for one that comes under the same name.
-pub(crate) struct Legacy(Record);
+/// The record of an endpoint that was removed while it failed, for its successor of the same name.
+pub(crate) struct InheritedHealth(Record);
 
 impl Vitals {
     pub(crate) fn new(
         key: String,
         config: HealthConfig,
-        legacy: Option<Legacy>,
-        bell: Arc<Bell>,
+        legacy: Option<InheritedHealth>,
+        bell: Arc<Announcer>,
     ) -> Self {
         let troubled = legacy.is_some();
         if troubled {
@@ -112,7 +111,7 @@ impl Vitals {
                 health: Health::new(config),
                 last_cause: None,
             },
-            |Legacy(record)| record,
+            |InheritedHealth(record)| record,
         );
         Self {
             key,
@@ -127,12 +126,12 @@ impl Vitals {
         }
     }
 
-    /// `None`: there is nothing bad to remember.
-    pub(crate) fn legacy(&self) -> Option<Legacy> {
+    /// The record for a successor of the same name; `None`: there is no problem to remember.
+    pub(crate) fn legacy(&self) -> Option<InheritedHealth> {
         let record = self.record();
         let health = record.health.legacy(Instant::now())?;
         let last_cause = record.last_cause.clone();
-        Some(Legacy(Record { health, last_cause }))
+        Some(InheritedHealth(Record { health, last_cause }))
     }
 
     pub(crate) fn key(&self) -> &str {
@@ -158,13 +157,13 @@ impl Vitals {
         self.record().health.availability(Instant::now())
     }
 
-    /// Whether anything bad was reported since the last success.
+    /// Whether a problem was reported since the last success.
     #[inline]
     pub(crate) fn is_troubled(&self) -> bool {
         self.troubled.load(Ordering::Acquire)
     }
 
-    /// `term` is that of the guard under which it happened, here and below.
+    /// `term` is the term of the reporting guard, here and below.
     #[inline]
     pub(crate) fn succeeded(&self, term: u64) {
         if self.is_troubled() {
@@ -208,24 +207,24 @@ impl Vitals {
         let term = record.health.suspect();
         self.troubled.store(true, Ordering::Release);
         drop(record);
-        // Who waits there may find another endpoint now.
+        // Calls that wait there may find another endpoint now.
         self.bell.line.ring();
         term
     }
 
-    /// `cause`: the suspicion is confirmed.
+    /// Ends a suspicion; with a `cause` it is confirmed.
     pub(crate) fn end_suspicion(self: &Arc<Self>, term: u64, cause: Option<String>) {
         let confirmed = cause.is_some();
         let ejected = self.change(cause, |health, now, jitter| {
             health.end_suspicion(term, confirmed, now, jitter)
         });
         if !ejected {
-            // The record stays troubled; the next success puts that right.
+            // `troubled` stays set; the next success clears it.
             self.bell.line.ring();
         }
     }
 
-    /// Applies something bad; `event` returns whether the endpoint is out because of it.
+    /// Applies a bad event; `event` returns whether it ejected the endpoint.
     fn change(
         &self,
         cause: Option<String>,
@@ -244,14 +243,14 @@ impl Vitals {
         drop(record);
         if ejected {
             self.bell.set_needs_prober(true);
-            // Calls that wait for it may find another one.
+            // Calls that wait for the endpoint may find another one.
             self.bell.line.ring();
         }
         ejected
     }
 
-    /// Takes the one probe token, if a probe is due; else says when it will be. `None`: the
-    /// endpoint is not out, or is being probed.
+    /// Takes the single probe token if a probe is due. `Err`: when the ejection ends; `Err(None)`:
+    /// the endpoint is not ejected, or a probe is running.
     pub(crate) fn begin_probe(self: &Arc<Self>) -> Result<ProbeToken, Option<Instant>> {
         let mut record = self.record();
         let now = Instant::now();
@@ -269,7 +268,8 @@ impl Vitals {
         }
     }
 
-    /// When to probe an endpoint whose ejection ends at `until`: sooner, if a call has no other.
+    /// When to probe an endpoint whose ejection ends at `until`: sooner if a call has no other
+    /// endpoint.
     pub(crate) fn next_probe(&self, until: Instant) -> Instant {
         if self.stranded.load(Ordering::SeqCst) == 0 {
             return until;
@@ -287,7 +287,7 @@ impl Vitals {
         self.stranded.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Takes the right to be the endpoint's prober, if it needs one and nobody has it.
+    /// Takes the right to be the endpoint's prober, if it is ejected and the right is free.
     pub(crate) fn claim_prober(self: &Arc<Self>) -> Option<ProberClaim> {
         if !self.is_out() || self.prober.swap(true, Ordering::SeqCst) {
             return None;
@@ -321,7 +321,8 @@ impl Vitals {
     }
 }
 
-/// The right to probe an ejected endpoint. Dropped without a verdict it goes back.
+/// The right to run one probe of an ejected endpoint. Dropping it without a verdict makes the probe
+/// due again.
 pub(crate) struct ProbeToken {
     vitals: Arc<Vitals>,
     epoch: u64,
@@ -332,10 +333,6 @@ pub(crate) struct ProbeToken {
 impl ProbeToken {
     pub(crate) fn succeeded(mut self) {
         self.verdict = Probe::Succeeded;
-    }
-
-    pub(crate) fn learnt_nothing(mut self, pause: Duration) {
-        self.verdict = Probe::Inconclusive(pause);
     }
 
     pub(crate) fn overloaded(mut self, cause: String) {
@@ -351,7 +348,7 @@ impl ProbeToken {
 
 impl Drop for ProbeToken {
     fn drop(&mut self) {
-        // A probe that panics would panic again at once.
+        // A retry at once would panic again, so a panic counts as a failure.
         if self.verdict == Probe::Abandoned && std::thread::panicking() {
             self.verdict = Probe::Failed;
             self.cause = Some("the probe panicked".to_owned());
@@ -372,7 +369,7 @@ impl Drop for ProbeToken {
             }
             back
         };
-        // Nobody can use an endpoint that is still out; its prober goes on.
+        // While the endpoint is still ejected no call can use it; its prober goes on.
         if back {
             self.vitals.bell.line.ring();
         }
@@ -388,7 +385,7 @@ impl Drop for ProberClaim {
         vitals.prober.store(false, Ordering::SeqCst);
         if vitals.is_out() {
             vitals.bell.set_needs_prober(true);
-            // Whoever came while the right was still taken has to start the next prober.
+            // A call that came while the right was still taken must start the next prober.
             if vitals.counts.is_wanted() {
                 vitals.bell.line.ring();
             }

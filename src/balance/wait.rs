@@ -1,38 +1,38 @@
-//! What a call does while it waits, for its endpoint or for any.
+//! The waiting part of a call: it waits for its endpoint, or for any endpoint it could use.
 //!
-//! Owns the call's seat in the line, its timer, and what it remembers of its endpoints. It must
-//! register before it looks, so that no change is lost in between; and it must not give up a place
-//! in an endpoint's own line but for an endpoint that is better *now*.
+//! Owns the call's seat in the line, its timer, and what it remembers about endpoints. It must
+//! register before it looks, so that no change between the two is lost. It must not give up a place
+//! in an endpoint's own queue except for an endpoint that is better *now*.
 //!
-//! A call is better off elsewhere if there is an endpoint with room while it waits at a full one, or
-//! a ready one while its own has become suspect or a reserve, was ejected or removed. Between two full
-//! ones it stays: where it is, it has waited already. Only an endpoint that must not serve it any more
-//! it leaves also for nothing.
+//! Another endpoint is better if it has room while the call waits at a full one. It is also better
+//! if it is ready while the call's own endpoint became suspect, moved to a higher tier, was
+//! ejected, or was removed. If both are full, the call stays where it already queued. It gives up
+//! its place without an alternative only when its endpoint may no longer serve it.
 
 use super::chance::fraction;
 use super::choose::{Choice, Held, Standing, Tried};
+use super::clock::{after, part};
 use super::eligible::{Class, Classify, Eligibility, Eligible};
 use super::endpoint::Endpoint;
 use super::error::BalanceError;
 use super::guard::{Stranded, Wishes};
 use super::line::{News, Seat};
 use super::pick::Rank;
-use super::service::Shared;
+use super::shared::Shared;
 use super::vitals::{Place, Vitals};
-use crate::brief::Brief;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use tower::Service;
 
-/// The longest pause (full jitter) of a call before it asks an endpoint that failed it twice.
+/// Longest pause (full jitter) before a call asks an endpoint again that failed it twice.
 const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The shortest pause of a call before it asks an endpoint again that was not fit for it.
+/// Shortest pause before a call asks an endpoint again that was unfit for it.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 /// See the module documentation.
@@ -42,28 +42,30 @@ pub(super) struct Slow<E> {
     timer: Pin<Box<Sleep>>,
     tried: Vec<Tried>,
     last: Option<E>,
+    /// The error of the first endpoint that declined the call.
+    declined: Option<E>,
     place: Option<Place>,
     wishes: Option<Wishes>,
     stranded: Option<Stranded>,
-    /// What the call holds on to, for those who look for whom room is.
-    standing: Arc<AtomicU8>,
+    /// The rank code of the held endpoint, for the `fits` check of the line.
+    standing: Arc<AtomicU32>,
     seat: Seat<Arc<Vitals>>,
-    /// Room that the call was told of, while it lets go of what it held.
+    /// Room the call was notified of. Set while the call releases its old endpoint.
     told: Option<Arc<Vitals>>,
-    /// A pick may come out differently than the last one.
+    /// The result of a pick may differ from the last one.
     look: bool,
 }
 
 pub(super) enum Step<S, E> {
     Use(Arc<Endpoint<S>>, Rank),
-    /// What the call holds must not serve it any more: to be asked again without it.
+    /// The held endpoint may no longer serve the call: release it and call again without it.
     LetGo,
     Failed(BalanceError<E>),
     Pending,
 }
 
 impl<E: Classify> Slow<E> {
-    /// That of the call; from now on it waits.
+    /// The waiting state of the call, created on first use.
     pub(super) fn of<'a, S, R>(
         slow: &'a mut Option<Box<Self>>,
         shared: &Arc<Shared<S>>,
@@ -84,11 +86,11 @@ impl<E: Classify> Slow<E> {
         let started = Instant::now();
         let deadline = request
             .deadline()
-            .unwrap_or_else(|| started + shared.config.checkout_timeout);
-        let standing = Arc::new(AtomicU8::new(0));
+            .unwrap_or_else(|| after(started, shared.config.checkout_timeout));
+        let standing = Arc::new(AtomicU32::new(0));
         let fits = {
             let (standing, request) = (Arc::clone(&standing), request.clone());
-            // Weak: the line is part of what is shared.
+            // Weak, because `Shared` owns the line, and the line owns this closure.
             let shared = Arc::downgrade(shared);
             move |vitals: &Arc<Vitals>| {
                 let held = standing.load(Ordering::Relaxed);
@@ -96,8 +98,8 @@ impl<E: Classify> Slow<E> {
                 shared.is_some_and(|shared| shared.fits(&request, held, vitals))
             }
         };
-        // A timer of the caller's runtime, if it has one: the balancer's may end before this call,
-        // and a timer that is polled then panics.
+        // Use the caller's runtime for the timer, if there is one. The balancer's runtime may end
+        // before this call, and polling a timer of an ended runtime panics.
         let has_none = tokio::runtime::Handle::try_current().is_err();
         let _runtime = has_none.then(|| shared.handle.enter());
         Self {
@@ -106,6 +108,7 @@ impl<E: Classify> Slow<E> {
             timer: Box::pin(tokio::time::sleep_until(deadline)),
             tried: Vec::new(),
             last: None,
+            declined: None,
             place: None,
             wishes: None,
             stranded: None,
@@ -116,23 +119,35 @@ impl<E: Classify> Slow<E> {
         }
     }
 
-    /// What the call waited for is not what it wants any more.
+    /// Makes the next wait look for an endpoint again.
     pub(super) fn look_again(&mut self) {
         self.look = true;
     }
 
-    /// Takes in that `held` did not serve.
+    /// Records that `held` did not serve the call.
     pub(super) fn refused(&mut self, held: Held, error: E) -> Result<(), BalanceError<E>> {
         let vitals = Arc::clone(held.guard.vitals());
+        self.look = true;
         let not_before = match error.class() {
+            Class::Full => {
+                self.last = Some(error);
+                return Ok(());
+            }
             Class::Fatal => return Err(BalanceError::Endpoint(error)),
             Class::Failure => {
                 held.guard.failed(&error);
-                // The first time another endpoint may do; a second failure in one call means that
-                // there is none, and trying without a pause would storm it.
+                // After a first failure another endpoint may serve. A second failure of the same
+                // endpoint in one call means that there is no other, and retries without a pause
+                // would flood it.
                 let mut tried = self.tried.iter();
                 let again = tried.any(|entry| Arc::ptr_eq(&entry.vitals, &vitals));
-                again.then(|| Instant::now() + REPEAT_PAUSE.mul_f64(fraction()))
+                again.then(|| after(Instant::now(), part(REPEAT_PAUSE, fraction())))
+            }
+            Class::Declined => {
+                vitals.note(error.to_string());
+                self.note(vitals, Some(self.deadline), true);
+                self.declined.get_or_insert(error);
+                return Ok(());
             }
             Class::Overloaded => {
                 held.guard.condemn(&error);
@@ -140,19 +155,26 @@ impl<E: Classify> Slow<E> {
             }
             Class::Unfit(pause) => {
                 vitals.note(error.to_string());
-                // Never at once again: the call would not let go of its thread.
-                Some(Instant::now() + pause.max(LEAST_PAUSE))
+                // Never retry at once: the call would keep its thread busy.
+                Some(after(Instant::now(), pause.max(LEAST_PAUSE)))
             }
         };
-        self.tried
-            .retain(|entry| !Arc::ptr_eq(&entry.vitals, &vitals));
-        self.tried.push(Tried { vitals, not_before });
+        self.note(vitals, not_before, false);
         self.last = Some(error);
-        self.look = true;
         Ok(())
     }
 
-    /// Looks for an endpoint if something happened since the last time.
+    fn note(&mut self, vitals: Arc<Vitals>, not_before: Option<Instant>, declined: bool) {
+        self.tried
+            .retain(|entry| !Arc::ptr_eq(&entry.vitals, &vitals));
+        self.tried.push(Tried {
+            vitals,
+            not_before,
+            declined,
+        });
+    }
+
+    /// Looks for an endpoint if something changed since the last look.
     pub(super) fn wait<S, R>(
         &mut self,
         shared: &Arc<Shared<S>>,
@@ -177,7 +199,8 @@ impl<E: Classify> Slow<E> {
                     self.seat.pass_on(&earlier);
                 }
             }
-            // First: its runtime's end closes the balancer, and then the timer must not be polled.
+            // Check `closed` first: the end of its runtime closes the balancer, and then the timer
+            // must not be polled.
             let closed = shared.closed.load(Ordering::Acquire);
             let due = !closed && self.timer.as_mut().poll(cx).is_ready();
             let step = if closed {
@@ -204,7 +227,7 @@ impl<E: Classify> Slow<E> {
         }
     }
 
-    /// `None`: there is nothing better than to wait.
+    /// Looks for a better endpoint. `None`: the call should keep waiting.
     fn look<S, R>(
         &mut self,
         shared: &Arc<Shared<S>>,
@@ -225,7 +248,7 @@ impl<E: Classify> Slow<E> {
         }
         self.stranded = None;
         self.standing.store(
-            held.as_ref().map_or(u8::MAX, Standing::code),
+            held.as_ref().map_or(Rank::NONE, Standing::code),
             Ordering::Relaxed,
         );
         if held.as_ref().is_some_and(Standing::is_best) {
@@ -233,7 +256,7 @@ impl<E: Classify> Slow<E> {
             self.pause_until(None);
             return None;
         }
-        // Before the set is looked at, or room that appears in between would be lost.
+        // Register before looking at the set, or room that appears in between would be missed.
         self.wishes = Some(shared.wishes(request, held.as_ref()));
         shared.start_probers(request);
         let choice = match &held {
@@ -251,7 +274,8 @@ impl<E: Classify> Slow<E> {
                     }
                     return Some(Step::Failed(BalanceError::QueueFull { waiting }));
                 }
-                // The endpoint may be worse than some, and wishes depend on it.
+                // Look again if the call has to wait at this endpoint: its wishes depend on the
+                // held endpoint.
                 self.look = true;
                 return Some(Step::Use(endpoint, rank));
             }
@@ -259,6 +283,12 @@ impl<E: Classify> Slow<E> {
         };
         self.pause_until(until);
         if held.is_none() {
+            if self.declined.is_some() && shared.all_declined(request, &self.tried) {
+                return self
+                    .declined
+                    .take()
+                    .map(|error| Step::Failed(BalanceError::Endpoint(error)));
+            }
             shared.trouble();
             self.stranded = Some(shared.stranded(request));
             if let Err(waiting) = self.take_place(shared) {
@@ -283,7 +313,7 @@ impl<E: Classify> Slow<E> {
         }
     }
 
-    /// `held` is the endpoint that has not answered yet.
+    /// Builds the timeout error; `held` is the endpoint that has not answered yet.
     fn timed_out<S, R: Eligible<S>>(
         &mut self,
         shared: &Shared<S>,
@@ -296,7 +326,7 @@ impl<E: Classify> Slow<E> {
         let report = |vitals: &Arc<Vitals>| {
             let mut report = vitals.report(now);
             if asked.is_some_and(|asked| Arc::ptr_eq(asked, vitals)) {
-                let silence = || format!("no connection to be had within {}", Brief(waited));
+                let silence = || format!("no connection to be had within {waited:.1?}");
                 report.last_cause.get_or_insert_with(silence);
             }
             report
@@ -309,7 +339,7 @@ impl<E: Classify> Slow<E> {
                 .filter(|e| request.eligible(&e.service) != Eligibility::No)
                 .map(|e| report(&e.vitals))
                 .collect(),
-            last: self.last.take(),
+            last: self.last.take().or(self.declined.take()),
         }
     }
 }

@@ -1,66 +1,61 @@
-//! From options to a cluster.
+//! Builds a cluster from its options.
 //!
-//! Owns the last checks before anything runs. It must do no I/O before `connect` or the first call.
+//! Owns the final validation of the options. It must do no I/O before `connect` or the first call.
 
-use super::running::Running;
-use super::{Cluster, Inner};
+use super::handle::Cluster;
+use super::running::{Parts, Running};
+use super::source::Source;
 use crate::config::{ColdStart, Config};
-use crate::discovery::{DnsResolver, PrimaryAndReplicas, Resolve, ResolveError};
+use crate::discovery::{Resolve, ResolveError};
 use crate::error::Error;
-use crate::mysql::{History, Login};
-use crate::name::{SearchList, ServiceName};
+use crate::gtid::history::History;
+use crate::routing::Target;
+use crate::server::login::Login;
 use std::fmt;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Where pods are found.
-#[derive(Debug, Clone)]
-pub(super) enum Source {
-    Dns(ServiceName),
-    /// Of the primary, and of the replicas.
-    TwoServices(ServiceName, ServiceName),
-    Custom(Arc<dyn Resolve>),
-}
-
-impl Source {
-    /// Reads resolv.conf where the options do not replace it.
-    pub(super) fn open(&self, config: &Config) -> Result<Arc<dyn Resolve>, ResolveError> {
-        let dns = |service: &ServiceName, statefulset: Option<String>| {
-            let mut dns = DnsResolver::builder(service.clone())
-                .port(config.port)
-                .port_name(config.port_name.clone())
-                .statefulset(statefulset)
-                .allow_alias(config.allow_alias);
-            if !config.name_servers.is_empty() {
-                dns = dns.name_servers(config.name_servers.clone());
-            }
-            if let Some(domains) = &config.search {
-                dns = dns.search(SearchList::new(domains.clone()));
-            }
-            dns.build()
-        };
-        let statefulset = config.statefulset.clone();
-        match self {
-            Self::Custom(resolve) => Ok(Arc::clone(resolve)),
-            Self::Dns(service) => Ok(Arc::new(dns(service, statefulset)?)),
-            Self::TwoServices(primary, replicas) => Ok(Arc::new(PrimaryAndReplicas::new(
-                dns(primary, statefulset)?,
-                dns(replicas, None)?,
-            ))),
-        }
+impl Cluster {
+    /// Connects by URL: `mysql://user:password@service[:port][/database][?option=value]`; see
+    /// [`url`](crate::url) for the options.
+    ///
+    /// Returns once discovery has found the pods and [`Cluster::status`] lists them. It does not
+    /// wait for a primary: while the primary is down, the cluster can still be connected to and
+    /// read from.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] and [`Error::Name`] at once. [`Error::Discovery`] when no pod was found
+    /// within 10 s; a Service without ready pods looks like a Service that does not exist, so both
+    /// use up this time. [`Error::Discovery`] at once when the Service has pods but none of them
+    /// belongs to the StatefulSet. [`Error::RuntimeGone`] outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops discovery and all tasks.
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self, Error> {
+        Self::builder(crate::url::parse(url.as_ref())?)
+            .connect()
+            .await
     }
 
-    pub(super) fn describe(&self) -> String {
-        match self {
-            Self::Dns(service) => service.to_string(),
-            Self::TwoServices(primary, replicas) => format!("{primary} and {replicas}"),
-            Self::Custom(resolve) => resolve.describe(),
-        }
+    /// As [`Cluster::connect`], but without I/O: the first call starts discovery and waits for it
+    /// within its own deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] and [`Error::Name`].
+    pub fn lazy(url: impl AsRef<str>) -> Result<Self, Error> {
+        Self::builder(crate::url::parse(url.as_ref())?).lazy()
+    }
+
+    /// A builder, for options that a URL cannot express.
+    pub fn builder(config: Config) -> Builder {
+        Builder::new(config)
     }
 }
 
-/// Makes a [`Cluster`] from a [`Config`], and from what a configuration cannot hold.
+/// Makes a [`Cluster`] from a [`Config`] and from parts that a `Config` cannot hold.
 #[derive(Clone)]
 #[must_use = "call `connect` or `lazy`"]
 pub struct Builder {
@@ -85,18 +80,19 @@ impl Builder {
         }
     }
 
-    /// Finds the pods by `resolver` instead of the Service's name in DNS: servers that you list
-    /// ([`HostList`](crate::discovery::HostList) by name,
-    /// [`FixedList`](crate::discovery::FixedList) by address), or your own source. The options that say what DNS
-    /// is asked then have no effect: `port`, `port_name`, `statefulset`, `replica_service`,
-    /// `allow_alias`, `name_servers` and `search`; of `service` only that it is not empty.
+    /// Uses `resolver` to find the pods, instead of the Service's name in DNS. Use it for a list of
+    /// servers ([`HostList`](crate::discovery::HostList) by name,
+    /// [`FixedList`](crate::discovery::FixedList) by address), or for your own source. The options
+    /// for DNS queries then have no effect: `port`, `port_name`, `statefulset`, `replica_service`,
+    /// `allow_alias`, `name_servers` and `search`. `service` must not be empty, but is not used
+    /// otherwise.
     ///
     /// ```
     /// use headless_mysql::{Cluster, Config, discovery::HostList};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let config: Config = "mysql://app:secret@localhost/shop".parse()?;
-    /// // Neither is a Service, and DNS is not asked for one.
+    /// // `localhost` is no Service name, so a resolver is required.
     /// assert!(Cluster::builder(config.clone()).lazy().is_err());
     ///
     /// let servers = HostList::builder(["127.0.0.1:3306", "127.0.0.1:3307"]).build()?;
@@ -129,19 +125,14 @@ impl Builder {
         };
         let history = match self.config.cold_start {
             ColdStart::Compare => History::cold(),
-            ColdStart::Trust => History::default(),
+            ColdStart::Trust => History::trusting(),
         };
-        Ok(Cluster {
-            inner: Arc::new(Inner {
-                login: Arc::new(Login::new(&self.config)),
-                config: self.config,
-                source,
-                history: Arc::new(history),
-                running: OnceLock::new(),
-                starting: Mutex::new(()),
-                closed: AtomicBool::new(false),
-            }),
-        })
+        Ok(Cluster::new(Parts {
+            login: Arc::new(Login::new(&self.config)),
+            config: self.config,
+            source,
+            history: Arc::new(history),
+        }))
     }
 
     /// See [`Cluster::connect`].
@@ -154,8 +145,13 @@ impl Builder {
         let cluster = self.lazy()?;
         let started = Instant::now();
         let running = cluster.running()?;
-        let found = running.discovery.first_answer();
-        // Elapsed or stopped: either way the topology tells.
+        let found = async {
+            tokio::select! {
+                _ = running.discovery.first_answer() => running.applied().await,
+                () = running.barred(Target::Replicas) => {}
+            }
+        };
+        // After a timeout or a stop, `require_pods` checks the topology.
         let _ = tokio::time::timeout(wait, found).await;
         running.require_pods(started)?;
         Ok(cluster)
@@ -163,7 +159,7 @@ impl Builder {
 }
 
 impl Running {
-    /// An error that says why, if no pod was ever found.
+    /// Returns an error with the reason if no pod was ever found.
     pub(super) fn require_pods(&self, since: Instant) -> Result<(), Error> {
         if !self.discovery.topology().is_empty() {
             return Ok(());
@@ -177,6 +173,7 @@ impl Running {
                 after: since.elapsed(),
                 server: None,
             })),
+            hints: self.hints(),
             service,
         })
     }

@@ -1,10 +1,10 @@
-//! What the balancer is told of the pools.
+//! The channel for changes of the pools to the balancer.
 //!
-//! Owns the way there. It must never split what belongs together: of a set that is known by half, the
-//! first reads would all go to the primary, or to the one replica that was told first.
+//! It must never split changes that belong together: with half of a set, the first reads would all
+//! go to the primary, or to the replica that was sent first.
 
-use super::reconcile::PodKey;
-use crate::mysql::PodPool;
+use super::key::PodKey;
+use crate::checkout::endpoint::PodPool;
 use futures_util::stream::{self, Stream, StreamExt};
 use std::convert::Infallible;
 use tokio::sync::mpsc;
@@ -12,11 +12,11 @@ use tower::discover::Change;
 
 pub(super) type PodChange = Change<PodKey, PodPool>;
 
-/// The end that tells.
+/// The sending end.
 pub(super) struct Changes(mpsc::UnboundedSender<Vec<PodChange>>);
 
 impl Changes {
-    /// These all take effect at once. Nothing happens if the balancer is gone.
+    /// Sends changes that take effect together. Does nothing if the balancer is gone.
     pub(super) fn tell(&self, changes: Vec<PodChange>) {
         if !changes.is_empty() {
             let _ = self.0.send(changes);
@@ -24,7 +24,7 @@ impl Changes {
     }
 }
 
-/// The end that tells, and the one for the balancer: changes that were told together are all ready
+/// The sending end, and the stream for the balancer: changes that were sent together are all ready
 /// when the first of them is.
 pub(super) fn changes() -> (
     Changes,
@@ -49,7 +49,7 @@ mod tests {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             Change::Remove(PodKey::of(0, address))
         };
-        // More than a task of tokio may take of a channel at a time.
+        // More items than tokio lets a task take from a channel at a time.
         for _ in 0..2 {
             tell.tell((0..1_000).map(gone).collect());
         }

@@ -1,15 +1,15 @@
-//! What a statement did.
+//! The effects of a statement.
 //!
-//! Owns plain data.
+//! Plain data only.
 
-/// What a statement changed; see [`Route::run`](super::Route::run).
+/// The effects of a statement; see [`Route::run`](super::Route::run).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Rows changed. (An UPDATE that sets what is there already changes nothing.)
+    /// Number of changed rows. (An UPDATE that sets the present value changes no row.)
     pub affected_rows: u64,
-    /// The id generated for an AUTO_INCREMENT column, if one was.
+    /// The generated id of an AUTO_INCREMENT column, if there is one.
     pub last_insert_id: Option<u64>,
-    /// How many warnings the server has about it.
+    /// Number of warnings that the server has about the statement.
     pub warnings: u16,
 }

@@ -1,70 +1,41 @@
-//! From topology to pools.
+//! Keeps the pools in line with the topology.
 //!
-//! Owns the pools, one per incarnation (ordinal and address), and tells the balancer of them. It
-//! must never close a pool because of what one answer lacks: the topology keeps an address for a
-//! grace period, and only then it goes.
+//! Owns the pools, one per incarnation (ordinal and address), and sends their additions and
+//! removals to the balancer. It must never close a pool because a single answer lacks its address:
+//! the topology keeps an address for a grace period, and the pool is closed only after it.
 
 use super::changes::Changes;
+use super::key::PodKey;
 use super::roles::Roles;
 use crate::balance::{Balance, EndpointState, Paces};
+use crate::checkout::endpoint::PodPool;
 use crate::config::Config;
-use crate::mysql::{Dialler, History, Hooks, Login, PodPool, Pool};
-use crate::name::Ordinal;
+use crate::gtid::history::History;
+use crate::pool::evidence::Evidence;
+use crate::pool::state::{Hooks, Pool};
+use crate::server::dialler::Dialler;
+use crate::server::login::Login;
+use crate::server::names::Names;
 use crate::topology::{Pod, Topology};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tower::discover::Change;
 
-/// How often connections are looked at that have been idle for too long.
+/// Interval at which pools close connections that have been idle for too long.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often healthy pools are looked at for connections that should be there.
+/// Interval at which healthy pools open missing connections of the minimum.
 const WARM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An incarnation of a pod.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct PodKey {
-    /// Unknown ordinals last.
-    order: u64,
-    address: SocketAddr,
-    name: String,
-}
-
-impl PodKey {
-    #[cfg(test)]
-    pub(super) fn of(ordinal: u32, address: SocketAddr) -> Self {
-        Self {
-            order: u64::from(ordinal),
-            address,
-            name: format!("mysql-{ordinal}"),
-        }
-    }
-
-    pub(super) fn ordinal(&self) -> Option<Ordinal> {
-        u32::try_from(self.order).ok().map(Ordinal::new)
-    }
-
-    fn new(pod: &Pod, address: SocketAddr) -> Self {
-        let label = pod.host().split('.').next().unwrap_or_default();
-        Self {
-            order: pod.ordinal().map_or(u64::MAX, |n| u64::from(n.get())),
-            address,
-            name: label.to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for PodKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.address)
-    }
-}
+/// Interval at which the primary's new address is dialled while connections to its old address are
+/// in use.
+const PROVE_INTERVAL: Duration = Duration::from_secs(1);
 
 type Map = BTreeMap<PodKey, Arc<Pool>>;
 
@@ -73,14 +44,19 @@ pub(super) struct Pools {
     config: Config,
     login: Arc<Login>,
     history: Arc<History>,
+    names: Arc<Names>,
+    evidence: Arc<Evidence>,
     roles: Arc<Roles>,
-    /// How fast the pods answer reads, compared with each other.
+    /// Compares how fast the pods answer reads; `None` if `pace` is off.
     paces: Option<Paces>,
-    /// Told when a slot is free that no checkout held, so that the balancer does not know.
+    /// Notified when a slot becomes free that no checkout held: the balancer does not learn of it
+    /// otherwise.
     freed: Arc<Notify>,
     handle: Handle,
+    /// The version of the topology that was applied to the pools.
+    applied: watch::Sender<u64>,
     map: Arc<Mutex<Map>>,
-    /// Pools whose address is gone, for as long as somebody has a connection of theirs.
+    /// Pools whose address was removed, while their connections are in use.
     gone: Arc<Mutex<Vec<Weak<Pool>>>>,
 }
 
@@ -89,6 +65,7 @@ impl Pools {
         config: Config,
         login: Arc<Login>,
         history: Arc<History>,
+        evidence: Arc<Evidence>,
         roles: Arc<Roles>,
         handle: Handle,
     ) -> Self {
@@ -97,9 +74,12 @@ impl Pools {
             config,
             login,
             history,
+            names: Arc::default(),
+            evidence,
             roles,
             freed: Arc::default(),
             handle,
+            applied: watch::Sender::default(),
             map: Arc::default(),
             gone: Arc::default(),
         }
@@ -113,7 +93,7 @@ impl Pools {
             .collect()
     }
 
-    /// Those whose address is gone, but not their connections.
+    /// The pools whose address was removed and whose connections are in use.
     pub(super) fn gone(&self) -> Vec<Arc<Pool>> {
         living(&self.gone)
     }
@@ -121,7 +101,7 @@ impl Pools {
     /// Closes every pool; connections in use may finish.
     pub(super) fn close(&self) {
         for (_, pool) in self.all() {
-            pool.close();
+            pool.retire();
         }
     }
 
@@ -132,8 +112,9 @@ impl Pools {
             pod.ordinal(),
             address,
             Arc::clone(&self.login),
+            Arc::clone(&self.names),
         );
-        // Weak: the pools are in the map that the callback looks into.
+        // Weak, because the map owns the pools and the pools own this callback.
         let siblings = Arc::downgrade(&self.map);
         let gone = Arc::clone(&self.gone);
         let confirmed = move |confirmed: &Pool| {
@@ -156,13 +137,14 @@ impl Pools {
             dialler,
             &self.config,
             Arc::clone(&self.history),
+            Arc::clone(&self.evidence),
             self.paces.as_ref().map(Paces::join),
             hooks,
             self.handle.clone(),
         )
     }
 
-    /// Opens what is missing of the configured minimum on pods that are well.
+    /// Opens missing connections of the configured minimum, on healthy pods.
     fn keep_warm(&self, balance: &Balance<PodPool>) {
         let reports = balance.endpoints();
         let well = reports
@@ -176,15 +158,32 @@ impl Pools {
         }
     }
 
-    /// Brings the pools in line with `topology` and tells the balancer of additions and removals.
+    /// Dials the primary's new address while connections to its old one are in use. Once confirmed,
+    /// the new pool supersedes the old connections.
+    fn prove(&self) {
+        for pool in unproven(&self.with_gone()) {
+            pool.prove();
+        }
+    }
+
+    fn has_unproven(&self) -> bool {
+        !unproven(&self.with_gone()).is_empty()
+    }
+
+    /// All pools, including those whose address was removed and whose connections are in use.
+    fn with_gone(&self) -> Vec<Arc<Pool>> {
+        let all = self.all().into_iter().map(|(_, pool)| pool);
+        all.chain(self.gone()).collect()
+    }
+
+    /// Brings the pools in line with `topology` and sends additions and removals to the balancer.
     fn apply(&self, topology: &Topology, changes: &Changes) {
         let mut told = Vec::new();
-        let primary = self.roles.primary_ordinal();
         let mut map = lock(&self.map);
         let mut gone: Map = std::mem::take(&mut map);
         for pod in topology.pods() {
-            let last_known = last_known(pod, primary);
-            // Also when DNS lost sight of both at once.
+            let last_known = last_known(pod, self.roles.is_primary(pod));
+            // The pod is contested as well if both addresses became absent at the same time.
             let last_seen = pod.addresses().iter().filter(|address| {
                 address.absent_since().is_some() && address.absent_since() == newest(pod)
             });
@@ -201,7 +200,7 @@ impl Pools {
                     pool
                 });
                 pool.set_listed(address.is_listed() || last_known == Some(address.socket()));
-                pool.set_contested(contested);
+                pool.disputes.set_contested(contested);
                 map.insert(key, pool);
             }
         }
@@ -210,23 +209,52 @@ impl Pools {
         for (key, pool) in gone {
             told.push(Change::Remove(key));
             pool.set_listed(false);
-            pool.close();
-            let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+            // A write session is stopped only now: DNS alone may be wrong for a while.
+            pool.disputes.set_replaced();
+            pool.retire();
+            let mut gone = self.gone.lock();
             gone.push(Arc::downgrade(&pool));
         }
         changes.tell(told);
         all.extend(self.gone());
-        // DNS may drop the old address only after the new one has proven itself.
+        // DNS may drop the old address after the new one was confirmed.
         for pool in all.iter().filter(|pool| pool.is_confirmed()) {
             supersede_siblings(&all, pool);
         }
+        self.prove();
+        self.applied.send_replace(topology.version());
+    }
+
+    /// Returns when this version of the topology, or a later one, was applied to the pools.
+    pub(super) async fn applied(&self, version: u64) {
+        let mut applied = self.applied.subscribe();
+        // The sender lives in `self`.
+        let _ = applied.wait_for(|applied| *applied >= version).await;
     }
 }
 
-/// Where a primary that DNS does not show was last: not to be in DNS is not to be dead, and writes
-/// have nowhere else to go.
-fn last_known(pod: &Pod, primary: Option<Ordinal>) -> Option<SocketAddr> {
-    if pod.ordinal().is_none() || pod.ordinal() != primary || pod.listed().next().is_some() {
+/// The pools at the primary's listed addresses that are not confirmed, while connections to an old
+/// address are in use. A worker that keeps its old connection makes no call that would dial the new
+/// address, and only a dial shows whether the address belongs to the primary.
+fn unproven(pools: &[Arc<Pool>]) -> Vec<Arc<Pool>> {
+    let left = |new: &Arc<Pool>| {
+        let same = pools.iter().filter(|old| old.ordinal() == new.ordinal());
+        let mut old = same.filter(|old| !old.is_listed());
+        old.any(|old| old.in_use() > 0)
+    };
+    let primaries = pools.iter().filter(|pool| {
+        pool.is_primary()
+            && pool.is_listed()
+            && !pool.disputes.is_contested()
+            && !pool.is_confirmed()
+    });
+    primaries.filter(|new| left(new)).cloned().collect()
+}
+
+/// The last address of a primary that DNS does not list: an unlisted primary may be alive, and
+/// writes have no other target.
+fn last_known(pod: &Pod, is_primary: bool) -> Option<SocketAddr> {
+    if !is_primary || pod.listed().next().is_some() {
         return None;
     }
     let mut addresses = pod.addresses().iter();
@@ -234,14 +262,14 @@ fn last_known(pod: &Pod, primary: Option<Ordinal>) -> Option<SocketAddr> {
     last.map(|address| address.socket())
 }
 
-/// When the address that DNS listed last went absent.
+/// When the address that was listed last became absent.
 fn newest(pod: &Pod) -> Option<tokio::time::Instant> {
     let absent = pod.addresses().iter();
     absent.filter_map(|address| address.absent_since()).max()
 }
 
-/// A pod has one living incarnation. When one has proven to be the pod, those that DNS does not
-/// list any more must not run another statement.
+/// A pod has one live incarnation. Once an incarnation is confirmed, those that DNS no longer lists
+/// must not run another statement.
 fn supersede_siblings(pools: &[Arc<Pool>], confirmed: &Pool) {
     if confirmed.ordinal().is_none() || !confirmed.is_listed() {
         return;
@@ -257,16 +285,16 @@ fn supersede_siblings(pools: &[Arc<Pool>], confirmed: &Pool) {
 }
 
 fn living(pools: &Mutex<Vec<Weak<Pool>>>) -> Vec<Arc<Pool>> {
-    let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut pools = pools.lock();
     pools.retain(|pool| pool.strong_count() > 0);
     pools.iter().filter_map(Weak::upgrade).collect()
 }
 
 fn lock(map: &Mutex<Map>) -> MutexGuard<'_, Map> {
-    map.lock().unwrap_or_else(PoisonError::into_inner)
+    map.lock()
 }
 
-/// Turns waiting calls away when the task is gone, however it went: with its runtime, for one.
+/// Closes the balancer when the task ends for any reason, for example with its runtime.
 struct CloseOnDrop(Balance<PodPool>);
 
 impl Drop for CloseOnDrop {
@@ -287,7 +315,9 @@ pub(super) async fn reconcile(
     prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut warm = tokio::time::interval(WARM_INTERVAL);
     warm.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // The first answer may have come before the subscription, which counts it as seen.
+    let mut prove = tokio::time::interval(PROVE_INTERVAL);
+    prove.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first answer may be older than the subscription, which then counts it as seen.
     topologies.mark_changed();
     loop {
         tokio::select! {
@@ -298,7 +328,8 @@ pub(super) async fn reconcile(
                 let topology = Arc::clone(&topologies.borrow_and_update());
                 pools.apply(&topology, &changes);
                 pools.roles.poke();
-                // Whether an endpoint is listed may have changed without any change of the set.
+                pools.evidence.set_changed();
+                // Whether an endpoint is listed may change without a change of the set.
                 balance.0.wake();
             }
             () = pools.freed.notified() => balance.0.wake(),
@@ -307,6 +338,7 @@ pub(super) async fn reconcile(
                     pool.prune();
                 }
             }
+            _ = prove.tick(), if pools.has_unproven() => pools.prove(),
             _ = warm.tick(), if pools.config.min_connections > 0 => {
                 pools.keep_warm(&balance.0);
             }
@@ -320,6 +352,7 @@ mod tests {
     use crate::balance::BalanceConfig;
     use crate::cluster::changes::changes;
     use crate::discovery::{Answer, FoundPod};
+    use crate::name::Ordinal;
     use crate::topology::merge;
 
     #[tokio::test(start_paused = true)]
@@ -340,6 +373,7 @@ mod tests {
             Config::new("mysql", "app"),
             Arc::new(Login::new(&Config::new("mysql", "app"))),
             Arc::default(),
+            Arc::default(),
             Roles::new(&Config::new("mysql", "app")),
             handle,
         ));
@@ -349,7 +383,7 @@ mod tests {
             changes,
             balance.clone(),
         );
-        // The clock is paused: the time is over once there is nothing left to do.
+        // The clock is paused: the timeout ends once no task can make progress.
         let _ = tokio::time::timeout(Duration::from_secs(1), follower).await;
         assert_eq!(pools.all().len(), 1);
     }

@@ -1,69 +1,76 @@
-//! Which pod takes the writes.
+//! Determines which pod is the primary.
 //!
-//! Owns the task that asks the pods: once at a cold start, what the replicas hold, which the first
-//! primary must hold too; and, where the primary is detected, every second who is writable. It must
-//! never make a primary of a pod while another one is known to be writable, unless the options say
-//! so; and never take the primary's office away because it could not be asked.
+//! Owns the rules of the task in `follow`, which asks the pods. At a cold start the task asks once
+//! which transactions the replicas hold; the first primary must hold them too. If the primary is
+//! detected, the task asks every second which pods are writable. A pod must never become the
+//! primary while another pod is known to be writable, unless the options allow it. The primary must
+//! never lose its role because it could not be asked.
 
-use super::reconcile::{PodKey, Pools};
-use crate::balance::{Balance, Class, Classify};
+use super::key::PodKey;
+use crate::balance::{Class, Classify};
 use crate::config::{ColdStart, Config, PrimaryBy, TwoPrimaries};
 use crate::error::ConnectError;
-use crate::mysql::{History, Monitor, PodPool, Pool, Report};
 use crate::name::Ordinal;
 use crate::observe;
-use futures_util::future::join_all;
+use crate::pool::monitor::Report;
+use crate::pool::state::Pool;
+use crate::topology::Pod;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 
-/// How often the pods are asked who is writable.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// The same while a caller waits for a primary.
+/// Interval at which the pods are asked whether they are writable.
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+/// The same interval while a caller waits for a primary.
 const URGENT_INTERVAL: Duration = Duration::from_millis(100);
-/// How long all pods together may take to say who they are, once. Also what silent replicas cost the
-/// first write. A pod whose login takes longer is heard the next time: its login goes on.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
-/// Pods that a login is begun to at once; as many more follow after each [`LOGIN_STEP`]. So a set of
-/// a thousand is no burst of a thousand, and pods that hang keep none of the others waiting.
-const LOGINS_AT_ONCE: u32 = 16;
-/// See [`LOGINS_AT_ONCE`]. A thousand are begun within 625 ms.
-const LOGIN_STEP: Duration = Duration::from_millis(10);
+/// Time limit for one round of answers from all pods. It is as well the delay that silent replicas
+/// cause for the first write. If a login takes longer, it continues, and its answer counts in the
+/// next round.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// How many logins start at once; as many more start after each [`LOGIN_STEP`]. A set of a thousand
+/// pods therefore causes no burst of a thousand logins, and pods that hang do not delay the others.
+pub(super) const LOGINS_AT_ONCE: u32 = 16;
+/// See [`LOGINS_AT_ONCE`]. A thousand logins start within 625 ms.
+pub(super) const LOGIN_STEP: Duration = Duration::from_millis(10);
 
-/// What the task and the callers share.
+/// The state that the task and the callers share.
 pub(super) struct Roles {
-    by: PrimaryBy,
-    two_primaries: TwoPrimaries,
-    /// Told when the pods should be asked again.
-    poke: Notify,
-    /// Callers that wait for a primary.
+    pub(super) by: PrimaryBy,
+    pub(super) two_primaries: TwoPrimaries,
+    /// The primary's ordinal, unless it is detected.
+    first: Ordinal,
+    /// Notified when the pods should be asked again.
+    pub(super) poke: Notify,
+    /// Number of callers that wait for a primary.
     waiters: AtomicUsize,
-    /// The replicas have been asked what they hold.
-    warm: watch::Sender<bool>,
+    /// Whether the replicas have been asked which transactions they hold.
+    pub(super) warm: watch::Sender<bool>,
     leader: Mutex<Option<PodKey>>,
-    refusals: watch::Sender<Refusals>,
+    pub(super) refusals: watch::Sender<Refusals>,
 }
 
-/// Why pods did not say who they are, when they were last asked.
+/// The errors of pods in the last round.
 #[derive(Debug, Default)]
-struct Refusals {
+pub(super) struct Refusals {
     by_pod: BTreeMap<String, ConnectError>,
-    /// No pod said it, and no other would be any better.
+    /// Set if no pod answered and one of the errors will not go away with time.
     hopeless: Option<ConnectError>,
 }
 
 impl Refusals {
-    fn of(answers: &[(PodKey, Result<Report, ConnectError>)]) -> Self {
+    pub(super) fn of(answers: &[(PodKey, Result<Report, ConnectError>)]) -> Self {
         let refused = answers.iter().filter_map(|(key, answer)| {
             let error = answer.as_ref().err()?;
             Some((key.to_string(), error.clone()))
         });
         let by_pod: BTreeMap<String, ConnectError> = refused.collect();
         let nobody = by_pod.len() == answers.len();
-        let hopeless = by_pod.values().find(|error| error.class() == Class::Fatal);
+        let hopeless = by_pod
+            .values()
+            .find(|error| matches!(error.class(), Class::Declined | Class::Fatal));
         Self {
             hopeless: hopeless.filter(|_| nobody).cloned(),
             by_pod,
@@ -71,7 +78,7 @@ impl Refusals {
     }
 }
 
-/// While one lives, the pods are asked every 100 ms.
+/// While it exists, the pods are asked every 100 ms.
 pub(super) struct Urgency<'a>(&'a Roles);
 
 impl Drop for Urgency<'_> {
@@ -80,8 +87,8 @@ impl Drop for Urgency<'_> {
     }
 }
 
-/// Lets those who wait for the replicas' answers go when the task is gone, however it went.
-pub(super) struct Warming(Arc<Roles>);
+/// Ends all waits in [`Roles::warmed`] when the task ends, for any reason.
+pub(super) struct Warming(pub(super) Arc<Roles>);
 
 impl Drop for Warming {
     fn drop(&mut self) {
@@ -94,6 +101,7 @@ impl Roles {
         let roles = Self {
             by: config.primary,
             two_primaries: config.two_primaries,
+            first: Ordinal::new(config.first_ordinal),
             poke: Notify::new(),
             waiters: AtomicUsize::new(0),
             warm: watch::Sender::new(config.cold_start == ColdStart::Trust),
@@ -103,7 +111,8 @@ impl Roles {
         Arc::new(roles)
     }
 
-    /// Asks for another look at the pods: their set changed, or one of them is not what it was.
+    /// Makes the task ask the pods again: the set of pods changed, or a pod's role may have
+    /// changed.
     pub(super) fn poke(&self) {
         self.poke.notify_one();
     }
@@ -112,19 +121,19 @@ impl Roles {
         *self.warm.borrow()
     }
 
-    /// For the task.
+    /// The guard that the task holds.
     pub(super) fn warming(self: &Arc<Self>) -> Warming {
         Warming(Arc::clone(self))
     }
 
-    /// Ends when the replicas have been asked what they hold.
+    /// Returns when the replicas have been asked which transactions they hold.
     pub(super) async fn warmed(&self) {
         let mut warm = self.warm.subscribe();
         // The sender lives in `self`.
         let _ = warm.wait_for(|warm| *warm).await;
     }
 
-    /// A caller waits for a primary.
+    /// Registers a caller that waits for a primary.
     pub(super) fn urgent(&self) -> Urgency<'_> {
         if self.waiters.fetch_add(1, Ordering::AcqRel) == 0 {
             self.poke();
@@ -132,8 +141,9 @@ impl Roles {
         Urgency(self)
     }
 
-    /// Ends when no pod can be asked who it is for a reason that waiting does not cure, such as a
-    /// wrong password. Never where the primary has the ordinal 0: there, it says so itself.
+    /// Returns when no pod answers and at least one refuses for a reason that a wait does not cure,
+    /// such as a wrong password. Never returns if the primary is set by ordinal: the primary itself
+    /// then returns the error.
     pub(super) async fn hopeless(&self) -> ConnectError {
         let mut refusals = self.refusals.subscribe();
         loop {
@@ -145,49 +155,58 @@ impl Roles {
         }
     }
 
-    /// Why a pod did not say who it is, when it was last asked.
+    /// The error of this pod in the last round.
     pub(super) fn refusal(&self, pod: &str) -> Option<String> {
         let refusals = self.refusals.borrow();
         refusals.by_pod.get(pod).map(ToString::to_string)
     }
 
-    /// Which pod has the last word on writes.
-    pub(super) fn primary_ordinal(&self) -> Option<Ordinal> {
+    /// Whether this pod is the primary, at any address.
+    pub(super) fn is_primary(&self, pod: &Pod) -> bool {
         match self.by {
-            PrimaryBy::Ordinal => Some(Ordinal::PRIMARY),
-            PrimaryBy::Detected => self.leader().as_ref().and_then(PodKey::ordinal),
+            PrimaryBy::Ordinal => pod.ordinal() == Some(self.first),
+            PrimaryBy::Detected => self
+                .leader()
+                .as_ref()
+                .is_some_and(|leader| leader.is_of(pod)),
         }
     }
 
-    fn leader(&self) -> MutexGuard<'_, Option<PodKey>> {
-        self.leader.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn leader(&self) -> MutexGuard<'_, Option<PodKey>> {
+        self.leader.lock()
     }
 
-    /// Waits until the pods are to be asked again.
-    async fn due(&self) {
+    /// Waits until the pods should be asked again.
+    pub(super) async fn due(&self) {
         let urgent = self.waiters.load(Ordering::Acquire) > 0;
         let interval = if urgent { URGENT_INTERVAL } else { INTERVAL };
-        // So that clients that started together do not ask together for ever.
+        // Jitter, so that clients that started together do not keep asking together.
         let interval = interval.mul_f64(0.9 + 0.2 * rand::random::<f64>());
         let _ = tokio::time::timeout(interval, self.poke.notified()).await;
     }
 
-    /// Gives the office to whom `verdict` names.
-    fn install(&self, verdict: &Verdict, pods: &[(PodKey, Arc<Pool>)], service: &str) -> bool {
+    /// Assigns the role of the primary by `verdict`. Returns whether a pod's role changed.
+    pub(super) fn install(
+        &self,
+        verdict: &Verdict,
+        pods: &[(PodKey, Arc<Pool>)],
+        service: &str,
+    ) -> bool {
         let mut leader = self.leader();
         let mut changed = false;
         for (key, pool) in pods {
             let (primary, rival) = match verdict {
                 Verdict::One(one) => (key == one, None),
-                // Only writers are to know of it: reads are served by whoever is left.
+                // Only writers see the conflict: reads are served by the other pods.
                 Verdict::Several(all) if all.contains(key) => {
                     let other = pods.iter().find(|(k, _)| k != key && all.contains(k));
                     (true, other.map(|(_, pool)| pool.pod().clone()))
                 }
                 Verdict::Several(_) | Verdict::None => (false, None),
             };
-            changed |= pool.is_primary() != primary || pool.has_rival() != rival.is_some();
-            pool.set_rival(rival);
+            changed |=
+                pool.is_primary() != primary || pool.disputes.rival().is_some() != rival.is_some();
+            pool.disputes.set_rival(rival);
             pool.set_primary(primary);
         }
         match verdict {
@@ -207,14 +226,14 @@ impl Roles {
     }
 }
 
-/// What became of asking one pod.
+/// The result of asking one pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sight {
+pub(super) enum Sight {
     Writable,
     ReadOnly,
-    /// It did not say anything, and may be what it was.
+    /// The pod did not answer; its role may be unchanged.
     Silent,
-    /// It could not be asked.
+    /// The pod could not be asked.
     Unseen,
 }
 
@@ -229,20 +248,24 @@ impl From<&Result<Report, ConnectError>> for Sight {
     }
 }
 
-/// Who takes the writes.
+/// The decision about the primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     One(PodKey),
     Several(Vec<PodKey>),
     None,
 }
 
-/// * One pod is writable: it is the primary, also if others could not be asked. What it lacks of
-///   the history seen so far is looked at when it is connected to.
-/// * None is: the primary keeps its office if it could not be asked, and loses it if it is read-only.
-/// * Several are: as the options say. One of several (`rivals`, as of the last look) that is
-///   silent now counts as writable still: writes must not go back and forth between them.
-fn decide(
+/// Decides which pod is the primary.
+///
+/// * One pod is writable: it is the primary, even if others could not be asked. Whether it lacks
+///   part of the history seen so far is checked when it is connected to.
+/// * No pod is writable: the primary keeps its role if it could not be asked, and loses it if it is
+///   read-only.
+/// * Several pods are writable: the options decide. A pod that was one of several (`rivals`, from
+///   the last round) and is silent now still counts as writable: writes must not alternate between
+///   them.
+pub(super) fn decide(
     leader: Option<&PodKey>,
     rivals: &[PodKey],
     seen: &[(PodKey, Sight)],
@@ -269,98 +292,6 @@ fn decide(
         }
         (several, _) => Verdict::Several(several.iter().map(|key| (*key).clone()).collect()),
     }
-}
-
-/// Asks the pods until the cluster is gone; where the primary has the ordinal 0, only once.
-pub(super) async fn follow(
-    warming: Warming,
-    pools: Arc<Pools>,
-    history: Arc<History>,
-    balance: Balance<PodPool>,
-    service: String,
-) {
-    let roles = &warming.0;
-    if roles.by == PrimaryBy::Ordinal && roles.is_warm() {
-        return;
-    }
-    let mut monitors: BTreeMap<PodKey, Monitor> = BTreeMap::new();
-    // Before the first answer of discovery there is nobody to ask.
-    while pools.all().is_empty() {
-        roles.poke.notified().await;
-    }
-    loop {
-        let mut pods = pools.all();
-        pods.retain(|(_, pool)| pool.ordinal().is_some() && pool.is_listed());
-        if roles.by == PrimaryBy::Ordinal {
-            pods.retain(|(_, pool)| !pool.is_primary());
-        }
-        let answers = ask_all(&mut monitors, &pods).await;
-        if !roles.is_warm() {
-            let others = answers
-                .iter()
-                .filter_map(|(_, report)| report.as_ref().ok());
-            for replica in others.filter(|r| roles.by == PrimaryBy::Ordinal || !r.writable) {
-                history.expect(replica.replicated.clone());
-            }
-            history.opened();
-            roles.warm.send_replace(true);
-        }
-        if roles.by == PrimaryBy::Ordinal {
-            return;
-        }
-        let seen: Vec<(PodKey, Sight)> = answers
-            .iter()
-            .map(|(key, answer)| (key.clone(), answer.into()))
-            .collect();
-        roles.refusals.send_replace(Refusals::of(&answers));
-        let leader = roles.leader().clone();
-        let rivals: Vec<PodKey> = pods
-            .iter()
-            .filter(|(_, pool)| pool.has_rival())
-            .map(|(key, _)| key.clone())
-            .collect();
-        let verdict = decide(leader.as_ref(), &rivals, &seen, roles.two_primaries);
-        // Also those that are not listed any more, which lose their office.
-        if roles.install(&verdict, &pools.all(), &service) {
-            balance.wake();
-        }
-        roles.due().await;
-    }
-}
-
-/// What each pod says, in the order of `pods`; forgets monitors of others.
-async fn ask_all(
-    monitors: &mut BTreeMap<PodKey, Monitor>,
-    pods: &[(PodKey, Arc<Pool>)],
-) -> Vec<(PodKey, Result<Report, ConnectError>)> {
-    let mut kept = std::mem::take(monitors);
-    let begun = Instant::now();
-    let mut logins = 0;
-    let turns = pods.iter().map(|(key, pool)| {
-        let mut monitor = kept.remove(key).unwrap_or_default();
-        let mut delay = Duration::ZERO;
-        if !monitor.is_connected() {
-            delay = ANSWER_LIMIT.min(LOGIN_STEP * (logins / LOGINS_AT_ONCE));
-            logins += 1;
-        }
-        async move {
-            if !delay.is_zero() {
-                tokio::time::sleep_until(begun + delay).await;
-            }
-            let report = monitor.ask(pool, begun + ANSWER_LIMIT).await;
-            if let Err(error) = &report {
-                tracing::debug!(pod = %key, %error, "a pod did not say who it is");
-            }
-            (key.clone(), report, monitor)
-        }
-    });
-    let turns: Vec<_> = turns.collect();
-    let mut seen = Vec::with_capacity(pods.len());
-    for (key, report, monitor) in join_all(turns).await {
-        monitors.insert(key.clone(), monitor);
-        seen.push((key, report));
-    }
-    seen
 }
 
 #[cfg(test)]

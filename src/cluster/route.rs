@@ -1,14 +1,19 @@
-//! Where a call goes, and how long it may take.
+//! Routes: the target of a call and its deadlines.
 //!
-//! Owns a side of the cluster with its deadlines, and the checkout on it: of a connection, of a
-//! transaction, of a tower service. It must never run a statement: `statements` does.
+//! Owns [`Route`], and the checkout on it: of a connection, of a transaction, of a tower service.
+//! It must never run a statement: `statements` does.
 
 mod statements;
 
-use super::Cluster;
+use super::handle::Cluster;
+use crate::checkout::request::PodRequest;
 use crate::config::ReplicaPolicy;
+use crate::conn::deadline::Timeouts;
+use crate::conn::podconn::PodConn;
+use crate::conn::tx::{Access, Tx};
 use crate::error::{Error, PodId};
-use crate::mysql::{Access, Limit, PodConn, PodRequest, Target, Tx, is_read_only};
+use crate::routing::Target;
+use crate::server::failure::is_elsewhere;
 use futures_util::FutureExt;
 use std::fmt;
 use std::future::Future;
@@ -18,38 +23,71 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::Service;
 
-/// How long a call on a route may take.
+impl Cluster {
+    /// The route to the primary: for all writes, and for reads that must be current. The primary is
+    /// ordinal 0, unless [`Config::with_primary`](crate::Config::with_primary) says otherwise.
+    pub fn primary(&self) -> Route {
+        Route::new(self.clone(), Target::Primary)
+    }
+
+    /// The route to the replicas, least busy first; to the primary only as the
+    /// [`ReplicaPolicy`](crate::config::ReplicaPolicy) allows.
+    ///
+    /// Its connections only read. If the text of a statement shows anything else (a write, `ANALYZE
+    /// TABLE`, `SET GLOBAL`, `GET_LOCK`, …), it is refused with [`Error::OnlyReads`] and never
+    /// sent. If the text does not show it, as in a procedure, the server refuses writes. The error
+    /// is 1290 for an ordinary account on a `read_only` server; otherwise it is 1792, because the
+    /// session is read-only on every server and for every account.
+    ///
+    /// Temporary tables and locks are not available: the next statement may run on another pod.
+    ///
+    /// A read whose connection breaks is run once more on another pod.
+    pub fn replicas(&self) -> Route {
+        Route::new(self.clone(), Target::Replicas)
+    }
+
+    /// Begins a transaction on the primary.
+    ///
+    /// # Errors
+    ///
+    /// As [`Route::begin`].
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        self.primary().begin().await
+    }
+}
+
+/// The deadlines of a call on a route.
 #[derive(Debug, Clone, Copy)]
 enum Within {
-    /// The configured timeouts: one for the checkout, one for each statement.
+    /// The configured timeouts: one for the checkout and one for each statement.
     Default,
-    /// Checkout, statement and repetition together.
+    /// One deadline for checkout, statement and repetition together.
     All(Duration),
-    /// The checkout as configured, the statements as long as they take.
+    /// The configured timeout for the checkout, none for the statements.
     Unlimited,
 }
 
-/// A side of the cluster: [`Cluster::primary`] or [`Cluster::replicas`].
+/// The route to the primary ([`Cluster::primary`]) or to the replicas ([`Cluster::replicas`]).
 ///
-/// An owned, cheap value. Its methods take it by value and return futures that own everything, so
-/// they can be joined, spawned and stored. Each call takes a connection, runs one statement, and
-/// gives the connection back; for several statements on one connection take [`Route::conn`] or
-/// [`Route::begin`].
+/// An owned value that is cheap to clone. Its methods consume it and return futures that own all
+/// their data, so the futures can be joined, spawned and stored. Each call checks out a connection,
+/// runs one statement, and returns the connection. For several statements on one connection use
+/// [`Route::conn`] or [`Route::begin`].
 ///
-/// Rows are converted with errors, not panics: a NULL where none fits is
+/// A failed conversion of a row is an error, not a panic: an unexpected NULL is
 /// [`Error::Conversion`].
 ///
 /// # Deadlines
 ///
-/// 5 s for the checkout and 30 s for the statement unless configured otherwise;
-/// [`Route::deadline`] sets one for both together.
+/// Defaults: 30 s for a checkout of the primary, 5 s for a checkout of a replica, and 30 s for the
+/// statement. [`Route::deadline`] sets one deadline for checkout and statement together.
 ///
 /// # Cancel safety
 ///
-/// A future that is dropped leaves nothing behind: its connection is closed if a statement was
-/// under way, and the server is told to stop the statement
-/// ([`Config::with_kill_query`](crate::Config::with_kill_query)). Whether it was executed is then
-/// unknown.
+/// Dropping a future releases everything it holds. If a statement was running, its connection is
+/// closed and the server is told to stop the statement
+/// ([`Config::with_kill_query`](crate::Config::with_kill_query)). Whether the statement was
+/// executed is then unknown.
 #[derive(Clone)]
 #[must_use = "a route does nothing until a statement is run on it"]
 pub struct Route {
@@ -80,36 +118,37 @@ impl Route {
         }
     }
 
-    /// Gives each call this long for everything: checkout, statement and repetition. For a
-    /// connection from [`Route::conn`] or a transaction it covers all of their life.
+    /// Sets one deadline for each call: checkout, statement and repetition. For a connection from
+    /// [`Route::conn`] or a transaction, it covers the whole lifetime.
     pub fn deadline(mut self, within: Duration) -> Self {
         self.within = Within::All(within);
         self
     }
 
-    /// Lets statements take as long as they take. The checkout keeps its timeout.
+    /// Removes the time limit of statements. The checkout keeps its timeout.
     pub fn no_deadline(mut self) -> Self {
         self.within = Within::Unlimited;
         self
     }
 
-    /// Uses another [`ReplicaPolicy`] than the configured one. No effect on the primary's route.
+    /// Replaces the configured [`ReplicaPolicy`]. Has no effect on the primary's route.
     pub fn policy(mut self, policy: ReplicaPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Takes a connection. It goes back when it is dropped.
+    /// Checks out a connection. Dropping the connection returns it.
     ///
     /// # Errors
     ///
-    /// [`Error::NoPrimary`] or [`Error::NoReplica`] at the deadline, [`Error::QueueFull`],
+    /// [`Error::NoPrimary`], [`Error::NoReplica`] or [`Error::AllInUse`] at the deadline,
+    /// [`Error::QueueFull`],
     /// [`Error::Connect`] when the login is refused, [`Error::Discovery`] when no pod was ever
     /// found, [`Error::Closed`], [`Error::RuntimeGone`].
     ///
     /// # Cancel safety
     ///
-    /// Safe: a connection being made is kept for others.
+    /// Safe: a connection that is being made is kept for other calls.
     pub async fn conn(self) -> Result<PodConn, Error> {
         let overall = self.overall();
         self.checkout_by(self.until(overall), overall, None).await
@@ -117,12 +156,13 @@ impl Route {
 
     /// Begins a transaction: read-write on the primary's route, read-only on the replicas'.
     ///
-    /// A primary that turns out to be read-only or gone has executed nothing, so another is waited
-    /// for until the checkout's deadline.
+    /// A primary that turns out to be read-only, not ready or gone has executed nothing. The call
+    /// then waits for another primary until the checkout's deadline. On the replicas' route,
+    /// another pod is tried once.
     ///
     /// # Errors
     ///
-    /// As [`Route::conn`], and those of any statement.
+    /// As [`Route::conn`], plus the errors of any statement.
     pub async fn begin(self) -> Result<Tx, Error> {
         let overall = self.overall();
         let access = match self.target {
@@ -130,39 +170,51 @@ impl Route {
             Target::Replicas => Access::ReadOnly,
         };
         let give_up = self.checkout_deadline(overall);
+        let mut avoid = None;
         loop {
-            let conn = self.checkout_by(Some(give_up), overall, None).await?;
+            let is_second = avoid.is_some();
+            let conn = self.checkout_by(Some(give_up), overall, avoid).await?;
+            avoid = Some(conn.pod().clone());
             let again = match Tx::begin(conn, access).await {
                 Ok(tx) => return Ok(tx),
                 Err(error) => match &error {
-                    Error::Server { source, .. } if is_read_only(source) => error,
-                    // A transaction that may have begun is gone with its connection.
-                    Error::ConnectionLost { .. } | Error::Superseded { .. } => error,
+                    Error::Server { source, .. } if is_elsewhere(source) => error,
+                    // If the transaction had begun, it ended with its connection.
+                    Error::ConnectionLost { .. }
+                    | Error::Superseded { .. }
+                    | Error::Disputed { .. } => error,
                     _ => return Err(error),
                 },
             };
-            if access == Access::ReadOnly || Instant::now() >= give_up {
+            // A read-only transaction is tried on one other pod; a read-write one waits for a
+            // primary.
+            let is_over = is_second && access == Access::ReadOnly;
+            if is_over || Instant::now() >= give_up {
                 return Err(again);
             }
         }
     }
 
-    /// The instant at which a call that begins now must have ended, if there is one.
+    /// The deadline of a call that begins now, if there is one.
     fn overall(&self) -> Option<Instant> {
         match self.within {
-            // A deadline beyond what the clock can hold is none.
+            // A deadline that the clock cannot represent is no deadline.
             Within::All(within) => Instant::now().checked_add(within),
             Within::Default | Within::Unlimited => None,
         }
     }
 
     fn checkout_deadline(&self, overall: Option<Instant>) -> Instant {
-        let checkout = Instant::now() + self.cluster.config().checkout_timeout;
-        overall.unwrap_or(checkout)
+        let config = self.cluster.config();
+        let checkout = match self.target {
+            Target::Primary => config.checkout_timeout,
+            Target::Replicas => config.longest_read_checkout(),
+        };
+        overall.unwrap_or_else(|| Instant::now() + checkout)
     }
 
-    /// `None`: the balancer gives the call the checkout's timeout from when it begins. A read that
-    /// is served at once needs no clock for that.
+    /// The deadline of the checkout. `None`: the balancer applies its own timeout, so a read that
+    /// is served at once reads no clock.
     fn until(&self, overall: Option<Instant>) -> Option<Instant> {
         match self.target {
             Target::Primary => Some(self.checkout_deadline(overall)),
@@ -174,20 +226,21 @@ impl Route {
         &self,
         deadline: Option<Instant>,
         overall: Option<Instant>,
-        avoid: Option<PodId>,
+        tried: Option<PodId>,
     ) -> Result<PodConn, Error> {
         let request = PodRequest {
             target: self.target,
             policy: self.policy,
             deadline,
-            avoid,
+            tried,
+            probe: false,
         };
         let limit = match self.within {
-            Within::Unlimited => Limit {
+            Within::Unlimited => Timeouts {
                 each: None,
                 all: None,
             },
-            Within::Default | Within::All(_) => Limit {
+            Within::Default | Within::All(_) => Timeouts {
                 each: self.cluster.config().statement_timeout,
                 all: overall,
             },
@@ -195,7 +248,7 @@ impl Route {
         let running = self.cluster.running()?;
         match running.at_once(&request, limit) {
             Some(conn) => Ok(conn),
-            // In a box: most calls are served at once, and need not be as large.
+            // Boxed, because most calls are served at once and their future should stay small.
             None => running.checkout(request, limit).boxed().await,
         }
     }
@@ -214,9 +267,8 @@ impl Checkout {
     }
 }
 
-/// A route is a service that hands out connections. Layers around it, such as a timeout or a
-/// concurrency limit, cover the checkout only: they see the connection leave, not what is done
-/// with it.
+/// A route is a tower service that hands out connections. Layers around it, such as a timeout or a
+/// concurrency limit, cover only the checkout, not the later use of the connection.
 impl Service<Checkout> for Route {
     type Response = PodConn;
     type Error = Error;

@@ -1,85 +1,103 @@
-//! Owns the options that are a choice between named behaviours, and their spelling in a URL.
-//! It must never act on a choice.
+//! The options that are a choice between named behaviours, with their spelling in a URL. This
+//! module must never act on a choice.
 
 /// Which pods `replicas()` may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ReplicaPolicy {
-    /// Replicas; the primary only if no replica exists or none can be had. In a URL:
-    /// `prefer-replica`.
+    /// Replicas, and the primary only if no replica can serve the read. In a URL: `prefer-replica`.
     #[default]
     PreferReplica,
-    /// Replicas and nothing else: without one the read fails. For heavy reads that must never
-    /// touch the primary. In a URL: `replica-only`.
+    /// Only replicas: without one, the read fails. For heavy reads that must never use the primary.
+    /// In a URL: `replica-only`.
     ReplicaOnly,
-    /// Replicas and the primary alike. For small sets whose primary has room to spare. In a URL:
+    /// Replicas and the primary alike. For small sets whose primary has spare capacity. In a URL:
     /// `any`.
     Any,
+    /// Only the primary. For sets whose other pods must not serve reads, and for reads that must
+    /// see every write. In a URL: `primary-only`.
+    PrimaryOnly,
 }
 
-/// How strictly a connection must prove that it reached the pod it was meant for.
+/// Which pods may serve reads as replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ReadFrom {
+    /// Pods that are proven to replicate from the primary. In a URL: `proven`.
+    #[default]
+    Proven,
+    /// Every pod of the Service, whatever data it holds, even if it was never set up as a replica.
+    /// For replicas that cannot be proven, such as MariaDB replicas that are configured to apply
+    /// changes an hour late. In a URL: `listed`.
+    Listed,
+}
+
+/// How strictly a server must prove that it is the pod that was dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Verify {
-    /// Checks what the server reports, and tolerates a set-up in which its host name says nothing
-    /// about the pod (such as `hostNetwork`). In a URL: `auto`.
+    /// Checks the host name that the server reports, but tolerates set-ups in which the host name
+    /// is not the pod's name (such as `hostNetwork`). Once one pod of the StatefulSet has reported
+    /// its own name, the others are checked as with `Strict`. In a URL: `auto`.
     #[default]
     Auto,
-    /// Every server must report its pod's host name, else it is not used. In a URL: `strict`.
+    /// Every server must report its pod's host name, or else it is not used. In a URL: `strict`.
     Strict,
     /// No host name check. Only for servers that report a made-up name. In a URL: `off`.
     Off,
 }
 
-/// Whether connections are encrypted, and what a server's certificate must prove: MySQL's words.
+/// Whether connections are encrypted, and what a server's certificate must prove. The names are
+/// those of MySQL's `ssl-mode`.
 ///
-/// Only the two that verify keep out somebody who poses as the server: with the others such a one
-/// can read and change everything, and may learn the password. Without encryption the password is
-/// not readable for who only listens, but statements and rows are.
+/// Only the two modes that verify protect against an attacker who impersonates the server. With the
+/// other modes, such an attacker can read and change everything, and may learn the password.
+/// Without encryption, an eavesdropper can read statements and rows, but not the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum SslMode {
     /// No encryption. In a URL: `disabled`.
     #[default]
     Disabled,
-    /// Encrypted if the server can, and without encryption if it cannot. Nothing is verified: this
-    /// keeps out who only listens, and nobody else. In a URL: `preferred`.
+    /// Encrypted if the server supports encryption, unencrypted otherwise. Nothing is verified:
+    /// this protects only against eavesdroppers. In a URL: `preferred`.
     Preferred,
-    /// Encrypted or not at all. Nothing is verified. In a URL: `required`.
+    /// Always encrypted, but nothing is verified. In a URL: `required`.
     Required,
-    /// Encrypted, and the certificate must be signed by an authority in `ssl_ca` and valid now,
-    /// for whatever name. In a URL: `verify-ca`.
+    /// Encrypted, and the certificate must be signed by an authority in `ssl_ca` and currently
+    /// valid. Its name is not checked. In a URL: `verify-ca`.
     VerifyCa,
     /// As `VerifyCa`, and the certificate must carry the pod's name (see
     /// [`Config::with_tls_name`](crate::Config::with_tls_name)). In a URL: `verify-identity`.
     VerifyIdentity,
 }
 
-/// When a connection's session is reset on its way back to the pool.
+/// When the session of a connection is reset before it goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Reset {
-    /// When a statement was not proven to leave the session clean. In a URL: `auto`.
+    /// Only if a statement may have changed the session. In a URL: `auto`.
     #[default]
     Auto,
-    /// After every use: one more round trip each. For applications whose views, triggers or stored
+    /// After every use, which costs a round trip. For applications whose views, triggers or stored
     /// functions change the session. In a URL: `always`.
     Always,
-    /// Never: session state passes from one user of a connection to the next. Only for
-    /// applications that set none. In a URL: `never`.
+    /// Never: session state passes from one user of a connection to the next. Only for applications
+    /// that set no session state. In a URL: `never`.
     Never,
 }
 
-/// How it is known which pod takes writes.
+/// How the pod that takes writes is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum PrimaryBy {
-    /// The pod with ordinal 0, if its server says that it is writable. In a URL: `ordinal`.
+    /// The pod with ordinal 0 (or [`first_ordinal`](crate::Config::with_first_ordinal)), if its
+    /// server is writable. In a URL: `ordinal`.
     #[default]
     Ordinal,
-    /// The one pod whose server is writable, whatever its ordinal: for sets in which an operator
-    /// promotes a replica. Every pod is asked each second, on a connection of its own; one that has
-    /// not answered within a second is silent, and heard when it does. In a URL: `detected`.
+    /// The only pod whose server is writable, whatever its ordinal. For sets in which an operator
+    /// promotes a replica. Every pod is asked each second, on a separate connection. A pod that
+    /// does not answer within a second counts as silent until it answers. In a URL: `detected`.
     Detected,
 }
 
@@ -87,54 +105,59 @@ pub enum PrimaryBy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum TwoPrimaries {
-    /// They wait until one pod is left that is writable: no client can tell which of them is the
+    /// Writes wait until only one pod is writable, because no client can know which of them is the
     /// primary. In a URL: `refuse`.
     #[default]
     Refuse,
-    /// They go on to the pod that was the only one before; to the lowest ordinal if none was. Only
-    /// where several pods are writable on purpose. In a URL: `keep`.
+    /// Writes continue on the pod that was the only writable one before, or on the lowest ordinal
+    /// if there was none. Use it only if several pods are writable on purpose. In a URL: `keep`.
     Keep,
 }
 
-/// How the history of the first primary that a process meets is judged.
+/// How a process judges the history of the first primary that it connects to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ColdStart {
-    /// No replica that can be reached may hold what the primary lacks, apart from what the replica
-    /// executed by itself: a primary that was re-created empty takes no writes. The first write
-    /// waits for the replicas' answers, 1 s at most. In a URL: `compare`.
+    /// The primary must hold all transactions of every reachable replica, except those that the
+    /// replica executed itself. So a primary that was re-created empty takes no writes. The first
+    /// write waits for the replicas' answers for at most 1 s; later answers count as well. In a
+    /// URL: `compare`.
     #[default]
     Compare,
-    /// Whatever it is. For replicas that hold transactions of others on purpose. In a URL: `trust`.
+    /// Any history is accepted, and the replicas' transactions are ignored. For replicas that hold
+    /// transactions of other servers on purpose. In a URL: `trust`.
     Trust,
 }
 
-/// Every spelling of a choice, in the order in which an error lists them.
+/// The spellings of a choice, in the order in which an error lists them.
 pub(crate) trait Choice: Sized + Copy + 'static {
     const SPELLINGS: &'static [(&'static str, Self)];
-    /// What an error says is right.
+    /// The text of an error about what is allowed.
     const WANTED: &'static str;
 }
 
-// === impl SslMode ===
-
 impl SslMode {
-    /// Its spelling in a URL.
+    /// The spelling in a URL.
     pub(super) fn word(self) -> &'static str {
         let known = Self::SPELLINGS.iter().find(|(_, mode)| *mode == self);
         known.map_or("", |(word, _)| word)
     }
 }
 
-// === impl Choice ===
-
 impl Choice for ReplicaPolicy {
     const SPELLINGS: &'static [(&'static str, Self)] = &[
         ("prefer-replica", Self::PreferReplica),
         ("replica-only", Self::ReplicaOnly),
         ("any", Self::Any),
+        ("primary-only", Self::PrimaryOnly),
     ];
-    const WANTED: &'static str = "use prefer-replica, replica-only or any";
+    const WANTED: &'static str = "use prefer-replica, replica-only, any or primary-only";
+}
+
+impl Choice for ReadFrom {
+    const SPELLINGS: &'static [(&'static str, Self)] =
+        &[("proven", Self::Proven), ("listed", Self::Listed)];
+    const WANTED: &'static str = "use proven or listed";
 }
 
 impl Choice for Verify {
@@ -153,7 +176,7 @@ impl Choice for SslMode {
         ("required", Self::Required),
         ("verify-ca", Self::VerifyCa),
         ("verify-identity", Self::VerifyIdentity),
-        // As MySQL's own tools print them.
+        // The spellings of MySQL's own tools.
         ("DISABLED", Self::Disabled),
         ("PREFERRED", Self::Preferred),
         ("REQUIRED", Self::Required),

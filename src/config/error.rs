@@ -1,22 +1,23 @@
-//! Owns what can be wrong with a configuration or its URL, and how that is told. An error quotes
-//! the offending part and must never hold any part of a password: whoever builds one has to know
-//! that the text it quotes lies outside of the user information.
+//! The errors of a configuration or its URL.
+//!
+//! An error quotes the wrong part, and must never contain any part of a password. Code that builds
+//! an error must ensure that the quoted text is outside of the URL's user information.
 
-/// A configuration that cannot be used: which part, what was given, what would be right.
+/// Why a configuration cannot be used: the wrong part, the given value, and what is allowed.
 ///
 /// Neither `Display` nor `Debug` ever shows any part of the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The text is not a URL at all. It is not quoted: without a structure there is no telling
-    /// where a password would be.
+    /// The text is not a URL. It is not quoted, because the position of a password in it is
+    /// unknown.
     #[error("not a connection URL: {reason}; expected {GRAMMAR}")]
     #[non_exhaustive]
     NotAUrl {
-        /// What is missing or in the way.
+        /// What is missing or wrong.
         reason: &'static str,
     },
-    /// The URL is for something else.
+    /// The scheme of the URL is not supported.
     #[error("unknown scheme {given:?}; expected `mysql://` (or its alias `mariadb://`)")]
     #[non_exhaustive]
     Scheme {
@@ -29,7 +30,7 @@ pub enum ConfigError {
     /// No host after the user.
     #[error("no Service name given; expected {GRAMMAR}")]
     MissingHost,
-    /// What follows the user cannot be a host name.
+    /// The text after the user is not a valid host name.
     #[error("{given:?} is not a host name ({reason}); expected the name of a headless Service")]
     #[non_exhaustive]
     Host {
@@ -38,54 +39,54 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A list of hosts. The pods are found by the name of their Service.
+    /// The URL has a list of hosts. Give only the name of the Service.
     #[error("several hosts in {given:?}; give one name, that of the headless Service")]
     #[non_exhaustive]
     SeveralHosts {
         /// The list found.
         given: String,
     },
-    /// The port is not one.
+    /// The port is not a valid number.
     #[error("bad port {given:?}; expected a number from 1 to 65535")]
     #[non_exhaustive]
     Port {
         /// The port found.
         given: String,
     },
-    /// The path is more than the name of one database.
+    /// The path has more than one segment.
     #[error("path {given:?} has several segments; expected one `/database` (`/` in it as %2F)")]
     #[non_exhaustive]
     Path {
         /// The path found.
         given: String,
     },
-    /// Something follows a `#`.
+    /// The URL has a fragment (text after a `#`).
     #[error("unexpected fragment {given:?}; write `#` in a name as %23")]
     #[non_exhaustive]
     Fragment {
         /// The fragment found.
         given: String,
     },
-    /// An `@` stands behind the host. Most likely the user or the password holds a delimiter, so
-    /// nothing is quoted.
+    /// There is an `@` after the first `/`, `?` or `#`. Probably the user or the password contains
+    /// a delimiter, so nothing is quoted.
     #[error(
         "an `@` stands after the first `/`, `?` or `#`: a delimiter in the user or the password \
          must be percent-encoded (`/` as %2F, `?` as %3F, `#` as %23, `@` as %40, `%` as %25)"
     )]
     Unescaped,
-    /// A `%` that is not followed by two hexadecimal digits, or that decodes to broken UTF-8.
+    /// A `%` is not followed by two hexadecimal digits, or the decoded text is not UTF-8.
     #[error(
         "bad percent-encoding in the {part}{}; write `%` itself as %25, other text as UTF-8",
         quoted(given.as_deref())
     )]
     #[non_exhaustive]
     PercentEncoding {
-        /// Which part of the URL.
+        /// The part of the URL.
         part: &'static str,
-        /// The offending text; none for the password.
+        /// The wrong text; `None` for the password.
         given: Option<String>,
     },
-    /// An option that does not exist. Its value is not quoted.
+    /// The option does not exist. Its value is not quoted.
     #[error("unknown option {name:?}{}; known are {known}", suggestion(*nearest))]
     #[non_exhaustive]
     UnknownOption {
@@ -96,14 +97,14 @@ pub enum ConfigError {
         /// All known options.
         known: &'static str,
     },
-    /// An option given twice.
+    /// The option is given more than once.
     #[error("option `{name}` is given more than once; give it once")]
     #[non_exhaustive]
     DuplicateOption {
-        /// Its name.
+        /// The option's name.
         name: &'static str,
     },
-    /// An option whose value cannot be used.
+    /// The value of an option cannot be used.
     #[error("`{option}` is {given:?}: {wanted}")]
     #[non_exhaustive]
     Value {
@@ -111,7 +112,7 @@ pub enum ConfigError {
         option: &'static str,
         /// The value found.
         given: String,
-        /// What would be right.
+        /// What is allowed.
         wanted: &'static str,
     },
     /// The password cannot be sent to a server.

@@ -1,5 +1,5 @@
-//! Owns the one type that holds a password. It must never show it: not in `Debug`, not in
-//! `Display`, not in an error. The only way to the text is [`Secret::expose`].
+//! [`Secret`], the type that holds a password. It must never show the password: not in `Debug`, not
+//! in `Display`, not in an error. Only [`Secret::expose`] returns the text.
 
 use std::fmt;
 
@@ -7,10 +7,8 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-// === impl Secret ===
-
 impl Secret {
-    /// The text itself, for the server's eyes only.
+    /// The text itself. Pass it only to a server.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

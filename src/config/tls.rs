@@ -1,11 +1,13 @@
-//! Owns the options of encryption and of the files that hold secrets: what they mean together, and
-//! which name a pod's certificate has to carry. It must never open a file.
+//! The options of encryption and of the files that hold secrets.
+//!
+//! Owns the rules for their combinations, and the name that a pod's certificate must carry. It must
+//! never open a file.
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, SslMode};
+use super::{ConfigError, SslMode};
 
-/// The files and words behind the options; which file is which is told by the option's name.
+/// The options of encryption, without their prefixes `ssl_` and `tls_`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
     pub(crate) mode: Option<SslMode>,
@@ -13,23 +15,21 @@ pub(crate) struct Tls {
     pub(crate) cert: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
     pub(crate) name: Option<String>,
+    pub(crate) cleartext_password: bool,
 }
 
-/// Stands for a pod's full, stable name.
+/// Placeholder for a pod's full, stable name.
 const HOST: &str = "{host}";
-/// Stands for its first label, such as `mysql-0`.
+/// Placeholder for the first label of that name, such as `mysql-0`.
 const POD: &str = "{pod}";
-/// Stands for what follows the first label: the Service's full name.
+/// Placeholder for the part after the first label: the Service's full name.
 const SERVICE: &str = "{service}";
 
 const WITHOUT_TLS: &str = "this program was built without TLS: turn on the feature `rustls-tls`, \
                            or the driver's `native-tls-tls`";
 
-// === impl Tls ===
-
 impl Tls {
-    /// A bundle of authorities is there to be verified against, so, as with MySQL's own clients,
-    /// it implies `verify-ca`.
+    /// The mode in effect. As with MySQL's own clients, `ssl_ca` implies `verify-ca`.
     pub(crate) fn mode(&self) -> SslMode {
         let implied = match self.ca {
             Some(_) => SslMode::VerifyCa,
@@ -38,7 +38,7 @@ impl Tls {
         self.mode.unwrap_or(implied)
     }
 
-    /// The name that the certificate of the pod `host` has to carry.
+    /// The name that the certificate of the pod `host` must carry.
     pub(crate) fn name_of(&self, host: &str) -> String {
         let host = host.trim_end_matches('.');
         let (pod, service) = host.split_once('.').unwrap_or((host, ""));
@@ -56,6 +56,11 @@ impl Tls {
         let verifies = matches!(mode, SslMode::VerifyCa | SslMode::VerifyIdentity);
         if mode != SslMode::Disabled && !has_tls {
             return Err(value("sslmode", mode.word(), WITHOUT_TLS));
+        }
+        if self.cleartext_password && !verifies {
+            let wanted =
+                "only a server that is verified may see it: use verify-ca or verify-identity";
+            return Err(value("cleartext_password", "true", wanted));
         }
         if verifies && self.ca.is_none() {
             let wanted = "give ssl_ca, the authorities that certificates are verified against";
@@ -75,7 +80,7 @@ impl Tls {
             }
         }
         if let Some(ca) = self.ca.as_deref().filter(|_| !verifies) {
-            // Silence would look like verification.
+            // Accepting it would look as if certificates were verified.
             let wanted = "nothing is verified with this sslmode: use verify-ca or verify-identity";
             return Err(value("ssl_ca", shown(ca), wanted));
         }
@@ -111,14 +116,14 @@ impl Tls {
     }
 }
 
-/// Whether the driver was compiled with any TLS. It does not tell, but its options have a place
-/// for a client's certificate only then.
+/// Whether the driver was compiled with any TLS. The driver has no such query, but only with TLS
+/// its options have a field for a client certificate.
 pub(super) fn driver_has_tls() -> bool {
     let options = mysql_async::SslOpts::default();
     cfg!(feature = "rustls-tls") || format!("{options:?}").contains("client_identity")
 }
 
-/// Paths are checked for what no file system takes; whether there is a file is found out later.
+/// Refuses paths that no file system accepts. Whether the file exists is checked later.
 pub(super) fn file(option: &'static str, path: &Path) -> Result<(), ConfigError> {
     if path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0) {
         return Err(value(option, shown(path), "give the path of a file"));
@@ -138,62 +143,10 @@ fn value(option: &'static str, given: impl Into<String>, wanted: &'static str) -
     }
 }
 
-// === impl Config ===
-
-impl Config {
-    /// A file that holds the account's password, such as a mounted Secret; none by default. It is
-    /// read when it is needed and again when it has changed (also by an exchanged symlink), so a
-    /// new password is used for new connections without a restart. Line ends at its end do not
-    /// count. Excludes [`Config::with_password`].
-    ///
-    /// Change the password in the file and on the servers in any order: until the servers accept
-    /// the new one, the old one is used.
-    #[must_use]
-    pub fn with_password_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.password_file = Some(path.into());
-        self
-    }
-
-    /// Whether connections are encrypted, and what a server's certificate must prove; default
-    /// [`SslMode::Disabled`], or [`SslMode::VerifyCa`] when [`Config::with_ssl_ca`] is given.
-    #[must_use]
-    pub fn with_ssl_mode(mut self, mode: SslMode) -> Self {
-        self.tls.mode = Some(mode);
-        self
-    }
-
-    /// A PEM file with the certificates of the authorities that may have signed those of the
-    /// servers; none by default. No other authority is trusted. Like the other files it is read
-    /// again when it has changed, for new connections.
-    #[must_use]
-    pub fn with_ssl_ca(mut self, path: impl Into<PathBuf>) -> Self {
-        self.tls.ca = Some(path.into());
-        self
-    }
-
-    /// PEM files with the client's certificate (and those between it and the authority), and its
-    /// private key; none by default. For accounts that `REQUIRE X509`.
-    #[must_use]
-    pub fn with_ssl_identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.tls.cert = Some(cert.into());
-        self.tls.key = Some(key.into());
-        self
-    }
-
-    /// Which name a pod's certificate must carry with [`SslMode::VerifyIdentity`]; by default the
-    /// pod's stable name, `{host}`, such as `mysql-0.mysql.default.svc.cluster.local`. `{pod}`
-    /// stands for its first label and `{service}` for the rest: `{service}` suits one certificate
-    /// for all pods, `{pod}.db.example.com` certificates with names from outside of the cluster.
-    #[must_use]
-    pub fn with_tls_name(mut self, template: impl Into<String>) -> Self {
-        self.tls.name = Some(template.into());
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn config() -> Config {
         Config::new("mysql", "app")
@@ -266,6 +219,19 @@ mod tests {
             );
         }
         assert_eq!(refused(ca().with_tls_name("db.example.com")).0, "tls_name");
+    }
+
+    #[test]
+    fn a_password_is_sent_as_it_is_to_a_verified_server_only() {
+        use SslMode::{Disabled, Preferred, Required};
+        for mode in [Disabled, Preferred, Required] {
+            let unsafe_one = config().with_ssl_mode(mode).with_cleartext_password(true);
+            let tls = unsafe_one.tls;
+            let error = tls.validate(true).unwrap_err().to_string();
+            assert!(error.contains("cleartext_password"), "{error}");
+        }
+        let safe = config().with_ssl_ca("/ca").with_cleartext_password(true);
+        assert_eq!(safe.tls.validate(true), Ok(()));
     }
 
     #[test]

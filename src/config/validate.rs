@@ -1,25 +1,35 @@
-//! Owns the rules that the options of a [`Config`] have to meet, one by one and together. It must
-//! never change an option or look outside of it.
+//! Checks the options of a [`Config`], alone and together. It must never change an option, or use
+//! anything outside of the `Config`.
 
 use std::time::Duration;
 
-use super::{Config, ConfigError, PrimaryBy, TwoPrimaries, reads::HEAVIEST, tls};
+use super::{Config, ConfigError, PrimaryBy, TwoPrimaries, tls};
 
-/// Beyond this a duration is a mistake, and sums of points in time could overflow.
+/// The longest allowed duration. A longer one is a mistake, and could overflow when added to a
+/// point in time.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// What servers accept at most as their own `max_connections`.
+/// The largest value that servers accept for their own `max_connections`.
 const MOST_CONNECTIONS: usize = 100_000;
 const MOST_WAITERS: usize = 1_000_000;
+/// The highest weight of a pod.
+const HEAVIEST: u32 = 100;
 /// What servers accept at most as their own `max_prepared_stmt_count`.
 const MOST_STATEMENTS: usize = 4_194_304;
 
-pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
-    names(config)?;
-    durations(config)?;
-    counts(config)?;
-    roles(config)?;
-    config.tls.validate(tls::driver_has_tls())?;
-    dns(config)
+impl Config {
+    /// Whether these options can work together. Whatever takes a `Config` calls it.
+    ///
+    /// # Errors
+    ///
+    /// The first option that cannot be used: what was given and what would be right.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        names(self)?;
+        durations(self)?;
+        counts(self)?;
+        roles(self)?;
+        self.tls.validate(tls::driver_has_tls())?;
+        dns(self)
+    }
 }
 
 fn names(config: &Config) -> Result<(), ConfigError> {
@@ -45,12 +55,20 @@ fn names(config: &Config) -> Result<(), ConfigError> {
             service,
             "give the name of the replicas' headless Service, or none",
         )?;
+        if config.first_ordinal != 0 {
+            let wanted = "give none with a replica_service: its primary is found by its Service";
+            return Err(invalid(
+                "first_ordinal",
+                config.first_ordinal.to_string(),
+                wanted,
+            ));
+        }
         if *service == config.service {
             let wanted = "give another Service than the primary's, or none";
             return Err(invalid("replica_service", service, wanted));
         }
     }
-    // A label of a DNS name, at most 15 characters (as Kubernetes wants it).
+    // A label of a DNS name, at most 15 characters: Kubernetes has the same rule.
     if let Some(port) = &config.port_name {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         if !(1..=15).contains(&port.len()) || !port.bytes().all(plain) {
@@ -88,6 +106,7 @@ fn durations(config: &Config) -> Result<(), ConfigError> {
     let required = [
         ("connect_timeout", config.connect_timeout),
         ("checkout_timeout", config.checkout_timeout),
+        ("read_checkout_timeout", config.read_checkout_timeout),
         ("idle_timeout", config.idle_timeout),
         ("grace", config.grace),
         ("refresh_min", config.refresh_min),
@@ -184,7 +203,7 @@ fn dns(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Names are sent to servers that end them at the first NUL.
+/// Refuses an empty name, and one with a NUL: servers truncate a name at the first NUL.
 fn name(option: &'static str, given: &str, wanted: &'static str) -> Result<(), ConfigError> {
     if given.is_empty() || given.contains('\0') {
         return Err(invalid(option, given, wanted));
@@ -235,9 +254,19 @@ mod tests {
             ("user", "a\0b", good().with_user("a\0b")),
             ("database", "", good().with_database("")),
             ("statefulset", "", good().with_statefulset("")),
+            (
+                "first_ordinal",
+                "5",
+                good().with_replica_service("r").with_first_ordinal(5),
+            ),
             ("port", "0", good().with_port(0)),
             ("connect_timeout", "0s", good().with_connect_timeout(zero)),
             ("checkout_timeout", "0s", good().with_checkout_timeout(zero)),
+            (
+                "read_checkout_timeout",
+                "0s",
+                good().with_read_checkout_timeout(zero),
+            ),
             (
                 "statement_timeout",
                 "0s",

@@ -1,7 +1,7 @@
-//! The DNS resolver: a Service's name, the names it may stand for, and whom to ask.
+//! The DNS resolver: looks up a Service by its name, at every absolute name that it may stand for.
 //!
-//! Owns its options. How DNS is reached is `reach`'s, the questions are `ladder`'s, the packets are
-//! `hickory`'s. It must never answer from what it remembers.
+//! Owns the resolver's options. `reach` decides how to reach DNS, `ladder` which questions to ask,
+//! and `hickory` sends the packets. It must never answer from memory.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,23 +14,23 @@ use tokio::time::timeout;
 use super::hickory::Client;
 use super::ladder::{Ladder, Wanted};
 use super::reach::{DnsOptions, Followed};
-use super::transcript::{Book, Notes};
+use super::recording::{Recorder, RecorderRef};
 use super::{Answer, BoxFuture, Resolve, ResolveError, Transcript};
-use crate::brief::Brief;
-use crate::name::{SearchList, ServiceName, is_label};
+use crate::name::{Ordinal, SearchList, ServiceName, is_label};
 
 /// Looks up a headless Service in DNS.
 ///
-/// Asks for SRV records at the Service's name (before that, with a
-/// [`port_name`](DnsResolverBuilder::port_name), at the port's), which cluster DNS answers with the
-/// pods' names and addresses; failing that for its addresses, and for each pod by name. A pod that
-/// DNS does not name has no ordinal. Records that do not belong to the name asked are never used.
+/// Asks for SRV records at the Service's name; cluster DNS answers with the pods' names and
+/// addresses. With a [`port_name`](DnsResolverBuilder::port_name), the SRV records of that port are
+/// asked for first. If there are no SRV records, it asks for the Service's addresses, and for each
+/// pod by name. A pod that DNS does not name has no ordinal. Records that do not belong to the name
+/// asked are never used.
 ///
-/// Without a trailing dot or a zone, the Service's name is completed with the search list; the name
-/// that answers is asked alone from then on, and with the kind of question that it answered. A
-/// changed `resolv.conf` is noticed at the next look-up.
+/// A name without a trailing dot or a zone is completed with the search list. After a name has
+/// answered, later look-ups ask only that name, and start with the kind of query that it answered.
+/// A changed `resolv.conf` is noticed at the next look-up.
 ///
-/// Given the name of a pod (`mysql-0.mysql`), it finds that pod and no other.
+/// With the name of a pod (`mysql-0.mysql`), it finds only that pod.
 ///
 /// Must be used on a tokio runtime with I/O and time enabled.
 pub struct DnsResolver {
@@ -46,17 +46,17 @@ pub struct DnsResolverBuilder {
     port: u16,
     port_name: Option<String>,
     statefulset: Option<String>,
+    first_ordinal: Ordinal,
+    read_other_pods: bool,
     allow_alias: bool,
     dns: DnsOptions,
 }
 
-/// What follows from the options and the text of `resolv.conf`.
+/// What is made from the options and the text of `resolv.conf`.
 struct Setup {
     ladder: Ladder,
     client: Arc<Client>,
 }
-
-// === impl DnsResolver ===
 
 impl DnsResolver {
     /// Begins to configure a resolver for this Service, or for one pod of it.
@@ -66,17 +66,19 @@ impl DnsResolver {
             port: 3306,
             port_name: None,
             statefulset: None,
+            first_ordinal: Ordinal::PRIMARY,
+            read_other_pods: false,
             allow_alias: false,
             dns: DnsOptions::default(),
         }
     }
 
-    /// The absolute names the Service's name may stand for, best first.
+    /// The absolute names that the Service's name may stand for, best first.
     pub fn candidates(&self) -> Vec<String> {
         self.setup.last().ladder.wanted.candidates.clone()
     }
 
-    async fn look_up(&self, notes: Notes<'_>) -> Result<Answer, ResolveError> {
+    async fn look_up(&self, notes: RecorderRef<'_>) -> Result<Answer, ResolveError> {
         let setup = self.setup.current(
             || self.describe(),
             |text, old| self.options.set_up(text, Some(old)),
@@ -85,7 +87,7 @@ impl DnsResolver {
         match timeout(after, setup.ladder.look_up(&*setup.client, notes)).await {
             Ok(result) => result,
             Err(_) => {
-                notes.conclude(|| format!("the look-up took longer than {}", Brief(after)));
+                notes.conclude(|| format!("the look-up took longer than {after:.1?}"));
                 Err(ResolveError::Timeout {
                     name: self.describe(),
                     after,
@@ -98,14 +100,14 @@ impl DnsResolver {
 
 impl Resolve for DnsResolver {
     fn resolve(&self) -> BoxFuture<'_, Result<Answer, ResolveError>> {
-        Box::pin(self.look_up(Notes::NONE))
+        Box::pin(self.look_up(RecorderRef::NONE))
     }
 
     fn explain(&self) -> BoxFuture<'_, (Result<Answer, ResolveError>, Transcript)> {
         Box::pin(async move {
-            let book = Book::new();
+            let book = Recorder::new();
             let result = self.look_up(book.notes()).await;
-            let transcript = book.close(&result);
+            let transcript = book.close(&result, self.options.first_ordinal);
             (result, transcript)
         })
     }
@@ -126,63 +128,78 @@ impl fmt::Debug for DnsResolver {
     }
 }
 
-// === impl DnsResolverBuilder ===
-
 impl DnsResolverBuilder {
-    /// The port of the MySQL servers where DNS does not tell, and the one to take where it offers
+    /// The port of the MySQL servers if DNS does not say it, and the preferred port if DNS offers
     /// several. Default 3306.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// The name of the Service's port for MySQL, such as `mysql`: its SRV records
-    /// (`_mysql._tcp.<service>`) are asked for first, and their port number is used. Default:
-    /// none. Needed where a Service has several ports whose numbers are not known beforehand.
+    /// The name of the Service's port for MySQL, such as `mysql`. The SRV records of this port
+    /// (`_mysql._tcp.<service>`) are asked for first, and their port number is used. Default: none.
+    /// Needed if a Service has several ports whose numbers are not known in advance.
     pub fn port_name(mut self, name: Option<String>) -> Self {
         self.port_name = name;
         self
     }
 
-    /// The StatefulSet's name. Default: whatever the pods' names say, and where only addresses are
-    /// known, the Service's first label.
+    /// The StatefulSet's name. Default: the name in the pods' names. If only addresses are known,
+    /// or the pods belong to several StatefulSets, the default is the Service's first label. Pods
+    /// of another StatefulSet are not in the answer. If a name is given, pods without a StatefulSet
+    /// are not in the answer either.
     pub fn statefulset(mut self, name: Option<String>) -> Self {
         self.statefulset = name;
         self
     }
 
-    /// Whether to follow an alias (CNAME) at the Service's name, as one of the type ExternalName
-    /// has. Default: false, and a look-up that meets one fails with [`ResolveError::Foreign`]:
-    /// cluster DNS with autopath answers with an alias to a stranger where no pod is ready.
+    /// The StatefulSet's first ordinal (`.spec.ordinals.start`), from which pods are counted if
+    /// they must be asked for by name. Default 0.
+    pub fn first_ordinal(mut self, first: Ordinal) -> Self {
+        self.first_ordinal = first;
+        self
+    }
+
+    /// Whether the answer includes pods that do not belong to the StatefulSet, without an ordinal.
+    /// Default false.
+    pub fn read_other_pods(mut self, read: bool) -> Self {
+        self.read_other_pods = read;
+        self
+    }
+
+    /// Whether to follow an alias (CNAME) at the Service's name, which a Service of the type
+    /// ExternalName has. Default: false. A look-up that finds an alias then fails with
+    /// [`ResolveError::Foreign`], because cluster DNS with autopath answers with an alias to an
+    /// unrelated host if no pod is ready.
     ///
-    /// An alias is followed by asking its target as if that had been configured; records that came
-    /// with it are not used, and its chain must begin at the name asked.
+    /// To follow an alias, its target is asked as if the target had been configured. Records that
+    /// came with the alias are not used, and the chain of aliases must begin at the name asked.
     pub fn allow_alias(mut self, allow: bool) -> Self {
         self.allow_alias = allow;
         self
     }
 
-    /// The search list to complete the Service's name with. Default: that of `resolv.conf`.
+    /// The search list that completes the Service's name. Default: from `resolv.conf`.
     pub fn search(mut self, search: SearchList) -> Self {
         self.dns.search = Some(search);
         self
     }
 
-    /// The name servers to ask, in this order. Default: those of `resolv.conf`.
+    /// The name servers to ask, in this order. Default: from `resolv.conf`.
     pub fn name_servers(mut self, servers: Vec<SocketAddr>) -> Self {
         self.dns.name_servers = Some(servers);
         self
     }
 
-    /// The file to read name servers and search list from, unless they are given: by
-    /// [`build`](Self::build), and again when it has changed. Default `/etc/resolv.conf`.
+    /// The file with the name servers and the search list, unless the options give both. It is read
+    /// by [`build`](Self::build), and again after it has changed. Default `/etc/resolv.conf`.
     pub fn resolv_conf(mut self, path: impl Into<PathBuf>) -> Self {
         self.dns.resolv_conf = path.into();
         self
     }
 
-    /// How long to wait for one name server before asking the next (or the same one again, once).
-    /// Default 1 s.
+    /// How long to wait for one name server before the next one is asked (or the same one again,
+    /// once). Default 1 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.dns.timeout = timeout;
         self
@@ -198,8 +215,9 @@ impl DnsResolverBuilder {
     ///
     /// # Errors
     ///
-    /// [`ResolveError::NoServer`] without a name server, [`ResolveError::Config`] if `resolv.conf`
-    /// is needed and cannot be read, or the name of the port or the StatefulSet is no DNS label.
+    /// [`ResolveError::NoServer`] without a name server. [`ResolveError::Config`] if `resolv.conf`
+    /// is needed and cannot be read, or if the name of the port or of the StatefulSet is not a DNS
+    /// label.
     pub fn build(self) -> Result<DnsResolver, ResolveError> {
         self.check()?;
         let (file, text) = self.dns.open(!self.service.is_absolute())?;
@@ -210,7 +228,7 @@ impl DnsResolverBuilder {
         })
     }
 
-    /// What would only make names that no DNS has.
+    /// Refuses options that could only form names which are invalid in DNS.
     fn check(&self) -> Result<(), ResolveError> {
         let names = [
             ("port", &self.port_name),
@@ -241,6 +259,8 @@ impl DnsResolverBuilder {
             port_name: self.port_name.as_ref().map(lower),
             statefulset: self.statefulset.as_ref().map(lower),
             default_set: self.service.first_label().to_owned(),
+            first_ordinal: self.first_ordinal,
+            read_other_pods: self.read_other_pods,
             allow_alias: self.allow_alias,
             patience: self.dns.deadline / 4 * 3,
         };
@@ -250,7 +270,6 @@ impl DnsResolverBuilder {
 }
 
 #[cfg(test)]
-#[cfg(feature = "testkit")]
 mod smoke;
 #[cfg(test)]
 mod tests;

@@ -1,17 +1,15 @@
-//! Why a look-up found nothing.
+//! Why a look-up failed.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::brief::Brief;
-
-/// Why one look-up gave no pods. None of these takes a known pod away.
+/// Why one look-up found no pods. None of these errors removes a known pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// No name that was asked exists. Cluster DNS says so both of a Service that does not exist
-    /// and of one that has no ready pod.
+    /// None of the names that were asked exists. Cluster DNS gives this answer both for a Service
+    /// that does not exist and for a Service without a ready pod.
     #[error(
         "the Service {name} has no ready pod or does not exist; asked: {}",
         asked.join(", ")
@@ -28,14 +26,29 @@ pub enum ResolveError {
         /// The absolute name that was asked.
         name: String,
     },
-    /// The names that the Service's short name may stand for failed in different ways.
+    /// The names that the Service's short name may stand for failed for different reasons.
     #[error("no pods found for {name}: {}", Each(tried))]
     Search {
         /// The Service's name as configured.
         name: String,
-        /// What was said of each name that was asked, in their order; after the last one no other
-        /// could be asked.
+        /// The error for each name that was asked, in their order. After the last one, no other
+        /// name could be asked.
         tried: Vec<ResolveError>,
+    },
+    /// The Service has pods, but none of them belongs to the wanted StatefulSet.
+    #[error(
+        "{name} lists no pod of {}; it lists {}",
+        set(statefulset),
+        some(found)
+    )]
+    NotOurs {
+        /// The absolute name of the Service.
+        name: String,
+        /// The StatefulSet's name as configured. `None` if none was configured and the pods belong
+        /// to several.
+        statefulset: Option<String>,
+        /// The host names of the pods that are listed.
+        found: Vec<String>,
     },
     /// The name server could not or would not answer.
     #[error("name server{} answered {code} for {name}", At(*server))]
@@ -48,16 +61,16 @@ pub enum ResolveError {
         server: Option<SocketAddr>,
     },
     /// No answer in time.
-    #[error("no answer{} for {name} after {}", By(*server), Brief(*after))]
+    #[error("no answer{} for {name} after {after:.1?}", By(*server))]
     Timeout {
         /// The name that was asked.
         name: String,
         /// How long the answer was waited for.
         after: Duration,
-        /// The name server, if one is to blame.
+        /// The name server, if the timeout is due to one name server.
         server: Option<SocketAddr>,
     },
-    /// The answer did not fit, not even over TCP.
+    /// The answer did not fit, even over TCP.
     #[error(
         "the answer{} for {name} was truncated; allow TCP to port 53, or ask for fewer pods",
         By(*server)
@@ -68,8 +81,8 @@ pub enum ResolveError {
         /// The name server, if known.
         server: Option<SocketAddr>,
     },
-    /// The answer holds records of another name (an ExternalName Service, or a name server that
-    /// went on to search elsewhere). They may belong to anyone and are not used.
+    /// The answer contains records of another name (an ExternalName Service, or a name server that
+    /// continued to search elsewhere). They may belong to any host and are not used.
     #[error("the answer for {name} holds records of {owner}; not used")]
     Foreign {
         /// The absolute name that was asked.
@@ -77,7 +90,7 @@ pub enum ResolveError {
         /// The name whose records came, or the target of the alias.
         owner: String,
     },
-    /// The query could not be sent or the answer not be read.
+    /// The query could not be sent, or the answer could not be read.
     #[error("asking name server{} for {name}: {message}", At(*server))]
     Io {
         /// The absolute name that was asked.
@@ -101,7 +114,7 @@ pub enum ResolveError {
         /// What is wrong with it.
         message: String,
     },
-    /// Anything else; for implementations of [`Resolve`](super::Resolve) of your own.
+    /// Any other error, for your own implementations of [`Resolve`](super::Resolve).
     #[error("looking up {name}: {message}")]
     Other {
         /// What was looked up.
@@ -111,11 +124,9 @@ pub enum ResolveError {
     },
 }
 
-// === impl ResolveError ===
-
 impl ResolveError {
-    /// Whether the answer was "there is nothing", as opposed to no usable answer: the Service may
-    /// not exist yet, or has no ready pod.
+    /// Whether the answer was "there is nothing", and not a lack of a usable answer: the Service
+    /// may not exist yet, or has no ready pod.
     pub fn is_absence(&self) -> bool {
         match self {
             Self::Search { tried, .. } => tried.iter().all(Self::is_absence),
@@ -123,7 +134,16 @@ impl ResolveError {
         }
     }
 
-    /// What became of the candidates of a name, one error for each.
+    /// Whether the name server failed, so that asking it less often may help.
+    pub(crate) fn is_trouble(&self) -> bool {
+        match self {
+            Self::Search { tried, .. } => tried.iter().any(Self::is_trouble),
+            Self::NotOurs { .. } => false,
+            other => !other.is_absence(),
+        }
+    }
+
+    /// Combines the errors of a name's candidates, one for each.
     pub(super) fn of_search(name: &str, mut tried: Vec<Self>) -> Self {
         let missing = |error: &Self| match error {
             Self::NotFound { asked, .. } => Some(asked.clone()),
@@ -143,16 +163,17 @@ impl ResolveError {
         }
     }
 
-    /// A word for the kind of failure, for metrics and machines: `not_found`, `no_data`,
-    /// `server_failure`, `timeout`, `truncated`, `foreign`, `io`, `no_server`, `config`, `other`. Of
-    /// several errors it is that of the one that ended the search, or if the names are all absent,
-    /// `no_data`.
+    /// The kind of failure as one word, for metrics and programs: `not_found`, `no_data`,
+    /// `not_ours`, `server_failure`, `timeout`, `truncated`, `foreign`, `io`, `no_server`,
+    /// `config`, `other`. For a search with several errors, it is the kind of the error that ended
+    /// the search, or `no_data` if every name is absent.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::NoData { .. } => "no_data",
             Self::Search { .. } if self.is_absence() => "no_data",
             Self::Search { tried, .. } => tried.last().map_or("other", Self::kind),
+            Self::NotOurs { .. } => "not_ours",
             Self::ServerFailure { .. } => "server_failure",
             Self::Timeout { .. } => "timeout",
             Self::Truncated { .. } => "truncated",
@@ -165,7 +186,25 @@ impl ResolveError {
     }
 }
 
-/// `no such name: a., b.; c. has no address; ...`: the missing ones briefly, together.
+/// A text for the StatefulSet to which no pod belongs.
+fn set(name: &Option<String>) -> String {
+    match name {
+        Some(name) => format!("the StatefulSet `{name}`"),
+        None => "a StatefulSet called like the Service".to_owned(),
+    }
+}
+
+/// Only the first few host names, because a Service can have a thousand.
+fn some(hosts: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let shown = hosts[..hosts.len().min(SHOWN)].join(", ");
+    match hosts.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        Some(more) => format!("{shown} and {more} more"),
+        None => shown,
+    }
+}
+
+/// `no such name: a., b.; c. has no address; ...`: the missing names come first, in one list.
 struct Each<'a>(&'a [ResolveError]);
 
 impl fmt::Display for Each<'_> {
@@ -233,7 +272,7 @@ mod tests {
         };
         assert_eq!(
             timeout.to_string(),
-            "no answer for mysql.default.svc.cluster.local. after 1s"
+            "no answer for mysql.default.svc.cluster.local. after 1.0s"
         );
         let timeout = ResolveError::Timeout {
             name: name.clone(),
@@ -242,7 +281,7 @@ mod tests {
         };
         assert_eq!(
             timeout.to_string(),
-            "no answer from 10.96.0.10:53 for mysql.default.svc.cluster.local. after 1s"
+            "no answer from 10.96.0.10:53 for mysql.default.svc.cluster.local. after 1.0s"
         );
         let truncated = ResolveError::Truncated {
             name: name.clone(),

@@ -1,7 +1,8 @@
-//! A way in for the fuzz targets: what is read here comes from the network or from files.
+//! The entry points for the fuzz targets: the functions that read input from the network or from
+//! files.
 //!
-//! Compiled for them (`--cfg fuzzing`) and for tests only, so that no program can use it. It must
-//! never do anything of its own but to turn bytes into what the network would have said.
+//! Compiled only for fuzz targets (`--cfg fuzzing`) and for tests, so that no program can use it.
+//! It must never do more than turn bytes into the network's answers.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -12,14 +13,16 @@ use hickory_resolver::proto::op::Message;
 use hickory_resolver::proto::rr::RecordType;
 
 use super::ladder::{Ask, Ladder, Wanted};
-use super::transcript::Notes;
+use super::recording::RecorderRef;
 use super::{Answer, ResolveError, system};
+use crate::name::Ordinal;
 
 /// The Service that is looked up.
 pub const SERVICE: &str = "mysql.default.svc.cluster.local";
 
-/// A DNS that says what is left of the bytes: one message for each query, preceded by its length in
-/// two bytes. Lengths 0 to 2 stand for NXDOMAIN, NODATA and SERVFAIL. After the last, NXDOMAIN.
+/// A DNS that answers with the remaining bytes: one message for each query, preceded by its length
+/// in two bytes. Lengths 0 to 2 stand for NXDOMAIN, NODATA and SERVFAIL. After the last message,
+/// NXDOMAIN.
 struct Wire<'a>(Mutex<&'a [u8]>);
 
 impl Wire<'_> {
@@ -34,7 +37,12 @@ impl Wire<'_> {
 }
 
 impl Ask for Wire<'_> {
-    async fn ask(&self, name: &str, _: RecordType, _: Notes<'_>) -> Result<Message, ResolveError> {
+    async fn ask(
+        &self,
+        name: &str,
+        _: RecordType,
+        _: RecorderRef<'_>,
+    ) -> Result<Message, ResolveError> {
         let name = name.to_owned();
         match self.next() {
             None => Err(not_found(name)),
@@ -59,8 +67,8 @@ fn not_found(name: String) -> ResolveError {
     ResolveError::NotFound { name, asked }
 }
 
-/// What a look-up of [`SERVICE`] makes of these bytes, read as the messages of name servers. `None`
-/// if it did not end at once, which must not be.
+/// The result of a look-up of [`SERVICE`] if name servers answer with these bytes. `None` if the
+/// look-up did not end at once, which must not happen.
 pub fn look_up(bytes: &[u8], statefulset: Option<&str>) -> Option<Result<Answer, ResolveError>> {
     let wanted = Wanted {
         service: SERVICE.to_owned(),
@@ -69,13 +77,15 @@ pub fn look_up(bytes: &[u8], statefulset: Option<&str>) -> Option<Result<Answer,
         port_name: None,
         statefulset: statefulset.map(str::to_owned),
         default_set: "mysql".to_owned(),
-        // So that one of the two ways is followed with each choice of a StatefulSet.
+        first_ordinal: Ordinal::PRIMARY,
+        read_other_pods: false,
+        // Makes each choice of a StatefulSet follow one of the two ways.
         allow_alias: statefulset.is_some(),
         patience: Duration::from_secs(3600),
     };
     let ladder = Ladder::new(wanted, None);
     let wire = Wire(Mutex::new(bytes));
-    ladder.look_up(&wire, Notes::NONE).now_or_never()
+    ladder.look_up(&wire, RecorderRef::NONE).now_or_never()
 }
 
 /// The name servers in the text of a `resolv.conf`.
@@ -89,9 +99,8 @@ mod tests {
 
     use super::super::testing::*;
     use super::*;
-    use crate::name::Ordinal;
 
-    /// As the fuzz target reads them.
+    /// The messages in the format that the fuzz target reads.
     fn wire(messages: &[Message]) -> Vec<u8> {
         let bytes = messages.iter().map(|message| message.to_vec().unwrap());
         bytes
@@ -102,7 +111,7 @@ mod tests {
             .collect()
     }
 
-    /// SRV with glue; SRV without glue and what is asked then; addresses only.
+    /// SRV with glue; SRV without glue, with the answers for the pods; only addresses.
     fn seeds() -> Vec<Vec<u8>> {
         let service = format!("{SERVICE}.");
         let pod = |n: u8| format!("mysql-{n}.{service}");

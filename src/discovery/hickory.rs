@@ -1,31 +1,33 @@
 //! The DNS client, on hickory 0.26.
 //!
-//! What this module works around, all measured with 0.26.3:
+//! [`Client`] asks the name servers one after the other. It works around these properties of
+//! hickory, all measured with 0.26.3:
 //!
-//! * hickory's `Resolver` walks the search list on every kind of error and returns the last one,
-//!   so that a failing name server looks like a name that does not exist. We ask absolute names
-//!   only.
-//! * Its caching layer follows an SRV target as if it were an alias when a CNAME comes with it.
-//!   We ask its name server pool directly and read the messages ourselves; that also means no
-//!   cache and no hosts file.
-//! * A pool of several servers believes the first that says anything, even "I cannot". Each of our
-//!   pools has one server, and we go from one to the next ourselves.
-//! * The system's configuration turns EDNS off, which makes seven pods too many for UDP. Ours is
-//!   always on.
-//! * Retries come at once and without end to failures that a retry cannot mend. We retry only what
-//!   was lost.
-//! * A pool that speaks both protocols does not tell which one answered, and gives both together
-//!   one deadline. Each of our pools speaks one, and we go from UDP to TCP ourselves.
-//! * A connection on which nothing comes any more (the name server's node is gone, and nobody
-//!   closes it) is used again: hickory gives it up only if its own timer ends a query, and ours
-//!   does so first. After a query over TCP that was lost we begin with a new pool.
+//! * hickory's `Resolver` walks the search list on every kind of error and returns the last error,
+//!   so that a failing name server looks like a name that does not exist. We ask only absolute
+//!   names.
+//! * Its caching layer follows an SRV target like an alias if a CNAME comes with it. We ask its
+//!   name server pool directly and read the messages ourselves. So there is no cache and no hosts
+//!   file.
+//! * A pool of several servers accepts the first answer, including "I cannot". Each of our pools
+//!   has one server, and we go from one server to the next ourselves.
+//! * The system's configuration turns EDNS off, so that seven pods are too many for UDP. Our pools
+//!   always have EDNS on.
+//! * hickory retries at once and without end, even after failures that a retry cannot cure. We
+//!   retry only lost queries.
+//! * A pool that uses both protocols does not say which one answered, and gives both together one
+//!   deadline. Each of our pools uses one protocol, and we go from UDP to TCP ourselves.
+//! * A dead connection (the name server's node is gone, and the connection was not closed) is used
+//!   again: hickory gives it up only if its own timer ends a query, and our timer ends the query
+//!   earlier. After a lost query over TCP we use a new pool.
 //!
-//! Owns the connections to name servers, and which of them is asked. It must never know what a
-//! Service is.
+//! Owns the connections to name servers, and the choice of the name server to ask. It must never
+//! know what a Service is.
 
+use parking_lot::Mutex;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverOpts};
@@ -39,18 +41,19 @@ use tokio::time::timeout;
 
 use super::ResolveError;
 use super::ladder::Ask;
-use super::transcript::{self, Notes, Protocol};
+use super::recording::{self, RecorderRef};
+use super::transcript::Protocol;
 use crate::observe;
 
-/// How often a name server that does not answer is asked.
+/// How often each name server is asked if it does not answer.
 const ROUNDS: usize = 2;
-/// No name server is waited for longer.
+/// The longest wait for a name server.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The name servers, asked one after the other.
 pub(super) struct Client {
     servers: Vec<Server>,
-    /// The one that answered last: asked first.
+    /// The index of the server that answered last. It is asked first.
     preferred: AtomicUsize,
     timeout: Duration,
 }
@@ -62,8 +65,6 @@ struct Server {
 }
 
 type Pool = NameServerPool<TokioRuntimeProvider>;
-
-// === impl Server ===
 
 impl Server {
     fn new(address: SocketAddr, timeout: Duration) -> Result<Self, NetError> {
@@ -77,32 +78,29 @@ impl Server {
     fn pool(&self, protocol: Protocol) -> Pool {
         match protocol {
             Protocol::Udp => self.udp.clone(),
-            Protocol::Tcp => self
-                .tcp
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            Protocol::Tcp => self.tcp.lock().clone(),
         }
     }
 
-    /// The connection may be dead: the next query makes a new one. Queries on it go on.
+    /// Makes the next query use a new connection, because this one may be dead. Queries on the old
+    /// connection continue.
     fn leave_connection(&self, timeout: Duration) {
         if let Ok(new) = pool(self.address, timeout, ConnectionConfig::tcp()) {
-            *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = new;
+            *self.tcp.lock() = new;
         }
     }
 
-    /// Over UDP, and if the answer does not fit, over TCP: `limit` each.
+    /// Asks over UDP, and over TCP if the answer does not fit. Each may take `limit`.
     async fn ask(
         &self,
         name: &str,
         query: &Query,
         limit: Duration,
-        notes: Notes<'_>,
+        notes: RecorderRef<'_>,
     ) -> Result<Message, NetError> {
         let over = |protocol| self.exchange(name, query, limit, protocol, notes);
         match over(Protocol::Udp).await {
-            // Without TCP there is an answer, it only is too large.
+            // Without TCP, the result is still that the answer is too large.
             Err(NetError::Truncated) => match over(Protocol::Tcp).await {
                 Err(NetError::Timeout | NetError::Io(_) | NetError::NoConnections) => {
                     Err(NetError::Truncated)
@@ -119,11 +117,11 @@ impl Server {
         query: &Query,
         limit: Duration,
         protocol: Protocol,
-        notes: Notes<'_>,
+        notes: RecorderRef<'_>,
     ) -> Result<Message, NetError> {
         let pool = self.pool(protocol);
         let sent = notes.sent();
-        // Defaults that matter: EDNS with 1232 bytes, recursion desired.
+        // These defaults matter: EDNS with 1232 bytes, and recursion desired.
         let answer = pool
             .lookup(query.clone(), DnsRequestOptions::default())
             .first_answer();
@@ -163,7 +161,7 @@ fn pool(
     Ok(NameServerPool::from_config([server], context, provider))
 }
 
-/// One query more, for dashboards. The words are those of [`ResolveError::kind`].
+/// Counts one query for dashboards, with the words of [`ResolveError::kind`].
 fn count(protocol: Protocol, result: &Result<Message, NetError>) {
     let of_code = |code| match code {
         ResponseCode::NoError => "no_data",
@@ -183,18 +181,16 @@ fn count(protocol: Protocol, result: &Result<Message, NetError>) {
     observe::count(observe::DNS_QUERIES, &labels);
 }
 
-/// What came in place of a message, for transcripts.
+/// The text for a transcript if no message came.
 fn said(error: &NetError) -> String {
     match error {
-        NetError::Dns(DnsError::NoRecordsFound(none)) => transcript::empty_code(none.response_code),
-        NetError::Dns(DnsError::ResponseCode(code)) => transcript::mnemonic(*code),
+        NetError::Dns(DnsError::NoRecordsFound(none)) => recording::empty_code(none.response_code),
+        NetError::Dns(DnsError::ResponseCode(code)) => recording::mnemonic(*code),
         NetError::Timeout => "timeout".to_owned(),
         NetError::Truncated => "truncated".to_owned(),
         error => error.to_string(),
     }
 }
-
-// === impl Client ===
 
 impl Client {
     pub(super) fn new(
@@ -206,7 +202,7 @@ impl Client {
             let name = name.to_owned();
             return Err(ResolveError::NoServer { name });
         }
-        // No clock holds much more, and hickory adds it to the time.
+        // Clocks cannot hold much longer times, and hickory adds the timeout to the current time.
         let timeout = timeout.min(LONGEST);
         let servers = addresses
             .iter()
@@ -233,7 +229,7 @@ impl Ask for Client {
         &self,
         name: &str,
         kind: RecordType,
-        notes: Notes<'_>,
+        notes: RecorderRef<'_>,
     ) -> Result<Message, ResolveError> {
         let parsed = Name::from_ascii(name).map_err(|error| ResolveError::Config {
             name: name.to_owned(),
@@ -268,8 +264,8 @@ impl Ask for Client {
     }
 }
 
-/// Which of two servers' failures tells more: that the answer exists and is too large, then what a
-/// server said, then that one was silent; of equals the later.
+/// Which of two servers' failures says more: first that the answer exists but is too large, then a
+/// server's response code, then silence. If both are equal, the later one.
 fn worse(old: ResolveError, new: ResolveError) -> ResolveError {
     let rank = |error: &ResolveError| match error {
         ResolveError::Truncated { .. } => 2,
@@ -279,14 +275,14 @@ fn worse(old: ResolveError, new: ResolveError) -> ResolveError {
     if rank(&old) > rank(&new) { old } else { new }
 }
 
-/// What one server's reply is worth.
+/// The value of one server's reply.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// The truth, also if it is "there is nothing".
+    /// A valid answer, including "there is nothing".
     Answered(Result<Message, ResolveError>),
-    /// This server cannot say; the next may.
+    /// This server cannot answer, but the next one may.
     Failed(ResolveError),
-    /// No reply; the next server may answer, or this one when asked again.
+    /// No reply. The next server may answer, or this one if it is asked again.
     Lost(ResolveError),
 }
 

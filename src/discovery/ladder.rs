@@ -1,12 +1,15 @@
-//! Which questions to ask of DNS, in which order, until the pods are known.
+//! Which questions to ask DNS, in which order, until the pods are known.
 //!
-//! For each candidate name of the Service, rung by rung: SRV of the named port, SRV at the Service's
-//! name, which names the pods; else A or AAAA, and then the same for each pod by name until every
-//! address has its ordinal. It must never give an address an ordinal that DNS did not tell.
+//! [`Ladder::look_up`] climbs the same rungs for each candidate name of the Service. The first rung
+//! asks for SRV records of the named port, the second for SRV records at the Service's name; both
+//! name the pods. The last rung asks for A or AAAA records, and then for each pod by name until
+//! every address has its ordinal.
 //!
-//! What is remembered between look-ups only saves questions: the candidate that answered, the rung
-//! that did, and (`attribution`) which pod each address was. All of it is asked again now and then,
-//! and at once when it fails.
+//! Between look-ups, the ladder remembers only what saves questions: the candidate and the rung
+//! that answered, and (in `attribution`) the pod of each address. It asks for all of this again now
+//! and then, and at once if it fails.
+//!
+//! It must never give an address an ordinal that DNS did not give.
 
 mod attribution;
 mod memory;
@@ -21,44 +24,48 @@ use tokio::time::Instant;
 
 use self::memory::{Memory, Rung};
 use super::candidates;
+use super::recording::RecorderRef;
 use super::records::{self, Target, Ttl};
-use super::transcript::Notes;
-use super::{Answer, BoxFuture, ResolveError};
-use crate::name::service_of_pod;
+use super::{Answer, BoxFuture, FoundPod, ResolveError};
+use crate::name::{Ordinal, service_of_pod};
 
-/// Queries in flight at once when pods are asked for one by one.
+/// Concurrent queries when pods are asked for by name.
 const CONCURRENCY: usize = 16;
-/// How many aliases are followed, one after the other.
+/// The longest chain of aliases that is followed.
 const MAX_ALIASES: usize = 4;
 
-/// One query to DNS: the one thing the ladder does not do itself.
+/// Sends one query to DNS, which is the only I/O of a look-up.
 pub(super) trait Ask: Send + Sync {
     /// Asks for records of an absolute name. `NotFound` is NXDOMAIN, `NoData` an empty answer.
     fn ask(
         &self,
         name: &str,
         kind: RecordType,
-        notes: Notes<'_>,
+        notes: RecorderRef<'_>,
     ) -> impl Future<Output = Result<Message, ResolveError>> + Send;
 }
 
-/// What to look for.
+/// What to look up, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     /// The Service's name as configured.
     pub(super) service: String,
-    /// What it may stand for: absolute, best first, at least one.
+    /// The absolute names that `service` may stand for, best first, at least one.
     pub(super) candidates: Vec<String>,
     pub(super) port: u16,
-    /// The Service's port for MySQL, if it is asked for by name.
+    /// The name of the Service's port for MySQL, if configured.
     pub(super) port_name: Option<String>,
     pub(super) statefulset: Option<String>,
-    /// What the StatefulSet is called if nothing says otherwise: like the Service.
+    /// The StatefulSet's name if nothing else gives it: the Service's name.
     pub(super) default_set: String,
+    /// The StatefulSet's first ordinal.
+    pub(super) first_ordinal: Ordinal,
+    /// Whether pods that do not belong to the StatefulSet are read from.
+    pub(super) read_other_pods: bool,
     /// Whether an alias at the Service's name is followed.
     pub(super) allow_alias: bool,
-    /// For how long pods are asked for one by one: an answer that lacks some ordinals is better
-    /// than none.
+    /// How long to ask for pods by name. After this time, an answer that lacks some ordinals is
+    /// better than no answer.
     pub(super) patience: Duration,
 }
 
@@ -74,17 +81,15 @@ struct Climb<'a, A> {
     wanted: &'a Wanted,
     memory: &'a Memory,
     dns: &'a A,
-    notes: Notes<'a>,
+    notes: RecorderRef<'a>,
     began: Instant,
 }
 
-/// Where the pods were found.
+/// The rung that found the pods, and the answer.
 type Found = (Rung, Answer);
 
-// === impl Ladder ===
-
 impl Ladder {
-    /// Starts with what another one has learnt, if that looks for the same.
+    /// Starts with the memory of another ladder if it asks for the same names.
     pub(super) fn new(wanted: Wanted, old: Option<&Self>) -> Self {
         let same = old.filter(|old| old.wanted.candidates == wanted.candidates);
         Self {
@@ -93,11 +98,11 @@ impl Ladder {
         }
     }
 
-    /// One look-up.
+    /// Looks up the pods once.
     pub(super) async fn look_up(
         &self,
         dns: &impl Ask,
-        notes: Notes<'_>,
+        notes: RecorderRef<'_>,
     ) -> Result<Answer, ResolveError> {
         let climb = Climb {
             wanted: &self.wanted,
@@ -118,8 +123,8 @@ impl Ladder {
                     return Ok(answer);
                 }
                 Err(error) => {
-                    // Unless nothing is there, the right name may be this one: no other may answer
-                    // in its place.
+                    // Unless the name is absent, it may be the correct one, so no other name may
+                    // answer instead of it.
                     let go_on = error.is_absence();
                     tried.push(error);
                     if !go_on {
@@ -132,10 +137,8 @@ impl Ladder {
     }
 }
 
-// === impl Climb ===
-
 impl<A: Ask> Climb<'_, A> {
-    /// All rungs for one candidate, from the one that answered last.
+    /// Climbs all rungs for one candidate, starting with the rung that answered last.
     async fn candidate(&self, name: &str, start: Rung) -> Result<Found, ResolveError> {
         let mut found = self.climb(name, start, MAX_ALIASES).await;
         if start != Rung::TOP && found.as_ref().is_err_and(ResolveError::is_absence) {
@@ -146,7 +149,7 @@ impl<A: Ask> Climb<'_, A> {
         found
     }
 
-    /// The rungs at one name, from `start` on.
+    /// Climbs the rungs at one name, from `start`.
     fn climb<'b>(
         &'b self,
         name: &'b str,
@@ -170,8 +173,8 @@ impl<A: Ask> Climb<'_, A> {
         })
     }
 
-    /// SRV records at `asked`, for the Service `name`: each target names its pod. `None` if they
-    /// do not show any pod, and another rung may.
+    /// The pods from the SRV records at `asked`, for the Service `name`. `None` if the records show
+    /// no pod, so that another rung may find the pods.
     async fn srv(
         &self,
         asked: &str,
@@ -184,7 +187,8 @@ impl<A: Ask> Climb<'_, A> {
             Err(error) => return self.without_srv(asked, error),
         };
         if let Some(target) = self.alias(asked, &message, aliases)? {
-            // The port's name is the Service's; what it is called elsewhere is for the climb there.
+            // The port's name belongs to this Service. The climb at the target asks with the
+            // target's names.
             if asked != name {
                 return Ok(None);
             }
@@ -211,14 +215,15 @@ impl<A: Ask> Climb<'_, A> {
             }
         }
         let service = undotted(name);
-        let pods = records::pods(
+        let (pods, others) = records::pods(
             service_of_pod(name).unwrap_or(service),
             found,
             self.wanted.statefulset.as_deref(),
             &self.wanted.default_set,
         );
-        let answer = Answer::new(service, pods, ttl.get());
+        let answer = self.answer(service, pods, others, ttl);
         match (answer.is_empty(), failed) {
+            (true, _) if !answer.others.is_empty() => Err(self.not_ours(answer)),
             (false, failed) => {
                 notes.conclude(|| told(&answer, failed.as_ref()));
                 let partial = failed.is_some();
@@ -233,7 +238,39 @@ impl<A: Ask> Climb<'_, A> {
         }
     }
 
-    /// Whether there is a rung below for what went wrong with SRV records.
+    /// An answer with our pods, and with the others if the options say so.
+    fn answer(
+        &self,
+        service: &str,
+        mut pods: Vec<FoundPod>,
+        others: Vec<FoundPod>,
+        ttl: Ttl,
+    ) -> Answer {
+        let mut unused = Vec::new();
+        if self.wanted.read_other_pods {
+            pods.extend(others);
+        } else {
+            // A pod that was not found by name has the Service's name as its host.
+            let name = |pod: FoundPod| match pod.addresses.first() {
+                Some(address) if pod.host == service => address.to_string(),
+                _ => pod.host,
+            };
+            unused.extend(others.into_iter().map(name));
+        }
+        Answer::new(service, pods, ttl.get()).with_others(unused)
+    }
+
+    fn not_ours(&self, answer: Answer) -> ResolveError {
+        let error = ResolveError::NotOurs {
+            name: answer.service,
+            statefulset: self.wanted.statefulset.clone(),
+            found: answer.others,
+        };
+        self.notes.conclude(|| error.to_string());
+        error
+    }
+
+    /// After a failed query for SRV records: `None` if a lower rung may succeed, else the error.
     fn without_srv(
         &self,
         asked: &str,
@@ -241,7 +278,7 @@ impl<A: Ask> Climb<'_, A> {
     ) -> Result<Option<Answer>, ResolveError> {
         let why = match &error {
             error if error.is_absence() => "there is none",
-            // Too long with the port's name in front.
+            // The name is too long with the port's name in front.
             ResolveError::Config { .. } => "DNS has no such names",
             ResolveError::Truncated { .. } => "the answer is too large",
             _ => return Err(error),
@@ -251,8 +288,8 @@ impl<A: Ask> Climb<'_, A> {
         Ok(None)
     }
 
-    /// The name to ask in place of `asked`, if the answer is that this is an alias and aliases are
-    /// followed.
+    /// The name to ask instead of `asked`, if the answer says that `asked` is an alias and aliases
+    /// are followed.
     fn alias(
         &self,
         asked: &str,
@@ -278,12 +315,12 @@ impl<A: Ask> Climb<'_, A> {
     }
 }
 
-/// The target with its addresses, asked for if the SRV answer had none; a name that is gone by now
-/// has none.
+/// The target with its addresses. Asks for them if the SRV answer had none. A name that no longer
+/// exists has no address.
 async fn with_addresses(
     dns: &impl Ask,
     mut target: Target,
-    notes: Notes<'_>,
+    notes: RecorderRef<'_>,
 ) -> Result<(Target, Ttl), ResolveError> {
     if !target.addresses.is_empty() {
         return Ok((target, Ttl::default()));
@@ -300,12 +337,13 @@ async fn with_addresses(
     }
 }
 
-/// IPv4 addresses, or if the name has none, IPv6 ones. AAAA is not asked for where A answers: in a
-/// cluster without IPv6 each such query would count as a failure in hickory's statistics.
+/// IPv4 addresses, or IPv6 addresses if the name has no IPv4 ones. AAAA is not asked for if A
+/// answers: in a cluster without IPv6, each such query would count as a failure in hickory's
+/// statistics.
 pub(super) async fn any_family(
     dns: &impl Ask,
     name: &str,
-    notes: Notes<'_>,
+    notes: RecorderRef<'_>,
 ) -> Result<(RecordType, Message), ResolveError> {
     for kind in [RecordType::A, RecordType::AAAA] {
         match dns.ask(name, kind, notes).await {
@@ -319,8 +357,8 @@ pub(super) async fn any_family(
     })
 }
 
-/// Whether there is no such pod. Cluster DNS with autopath says so with a stranger's records; and
-/// a name that cannot be asked (too long, odd bytes) is no pod's.
+/// Whether the pod does not exist. Cluster DNS with autopath shows this by records of an unrelated
+/// host. A name that cannot be asked (too long, odd bytes) is not a pod's name either.
 fn is_gone(error: &ResolveError) -> bool {
     error.is_absence()
         || matches!(
@@ -337,11 +375,15 @@ fn undotted(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// A sentence on what an answer tells.
+/// A sentence that sums up an answer.
 fn told(answer: &Answer, failed: Option<&ResolveError>) -> String {
     let named = answer.pods.iter().filter(|pod| pod.ordinal.is_some());
     let (named, all) = (named.count(), answer.pods.len());
     let mut text = format!("{} has {all} pods, {named} with an ordinal", answer.service);
+    if !answer.others.is_empty() {
+        let others = answer.others.join(", ");
+        text.push_str(&format!("; not of the StatefulSet, and not used: {others}"));
+    }
     if let Some(error) = failed {
         text.push_str(&format!("; of others it is not known: {error}"));
     }

@@ -1,7 +1,7 @@
-//! Two Services taken as one set: the primary behind one, the replicas behind the other.
+//! Two Services taken as one set: one for the primary, one for the replicas.
 //!
-//! Owns what ordinals the pods of both get. It must never take the pods of one away because the
-//! other fails.
+//! Owns the rule which ordinals the pods of both get. It must never remove the pods of one Service
+//! because the other one fails.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,19 +12,19 @@ use tokio::time::Instant;
 use super::{Answer, BoxFuture, FoundPod, Resolve, ResolveError, Step, Transcript};
 use crate::name::Ordinal;
 
-/// A primary Service and a replica Service, as charts deploy them that make two StatefulSets
-/// (`db-primary` and `db-secondary`), each of which counts from 0.
+/// A primary Service and a replica Service, for charts that deploy two StatefulSets (`db-primary`
+/// and `db-secondary`), each with ordinals from 0.
 ///
-/// * The pod of the primary Service is ordinal 0, if it is ordinal 0 there, or if it is the only
-///   pod there and DNS tells no ordinal: whoever is behind this Service is meant to be the primary.
-///   Other pods there have no ordinal.
-/// * The replicas count on after it: ordinal n of the replica Service is n + 1 here, always, so
-///   that identities do not depend on what else is there. Pods keep their own host names.
-/// * An address that both Services list is the primary Service's.
+/// * The pod of the primary Service gets ordinal 0 if it has ordinal 0 there, or if it is the only
+///   pod there and DNS gives no ordinal: the only pod of this Service is meant to be the primary.
+///   Other pods of this Service get no ordinal.
+/// * The replicas follow: ordinal n of the replica Service is always n + 1 here, so that identities
+///   do not depend on which other pods exist. Pods keep their own host names.
+/// * An address that both Services list belongs to the primary Service.
 ///
-/// If one of the two fails, or has no pods, the answer is [partial](Answer::partial): it takes no
-/// pod of that Service away. So replicas that are scaled away altogether stay known until one is
-/// back; they are merely not used, as they do not answer.
+/// If one of the two Services fails or has no pods, the answer is [partial](Answer::partial) and
+/// removes no pod of that Service. So if all replicas are scaled away, they stay known until one is
+/// back. They are not used, because they do not answer.
 ///
 /// ```
 /// use headless_mysql::discovery::{DnsResolver, PrimaryAndReplicas};
@@ -45,8 +45,6 @@ pub struct PrimaryAndReplicas {
     primary: Arc<dyn Resolve>,
     replicas: Arc<dyn Resolve>,
 }
-
-// === impl PrimaryAndReplicas ===
 
 impl PrimaryAndReplicas {
     /// The primary from one source, the replicas from another.
@@ -69,6 +67,8 @@ impl PrimaryAndReplicas {
             .iter()
             .all(|result| matches!(result, Ok(answer) if answer.complete && !answer.is_empty()));
         let (primary, replicas) = (primary.ok(), replicas.ok());
+        let others = [&primary, &replicas].into_iter().flatten();
+        let others: Vec<String> = others.flat_map(|a| a.others.iter().cloned()).collect();
         let ttls = [&primary, &replicas].map(|answer| answer.as_ref().and_then(|a| a.ttl));
         let ttl = ttls.into_iter().flatten().min();
 
@@ -83,7 +83,7 @@ impl PrimaryAndReplicas {
                 pods.push(pod);
             }
         }
-        let answer = Answer::new(self.describe(), pods, ttl);
+        let answer = Answer::new(self.describe(), pods, ttl).with_others(others);
         Ok(if complete { answer } else { answer.partial() })
     }
 }
@@ -115,7 +115,7 @@ impl Resolve for PrimaryAndReplicas {
                 transcript.steps.extend(part.steps);
                 let step = format!("{what} ({name}): {outcome}");
                 transcript.steps.push(Step::Concluded(step));
-                // What is odd in one Service alone may be right here.
+                // What is unusual for one Service alone may be correct here.
                 let hints = part.hints.into_iter().filter(|_| result.is_err());
                 transcript
                     .hints
@@ -137,10 +137,10 @@ impl Resolve for PrimaryAndReplicas {
     }
 }
 
-/// The primary Service's pods: who is ordinal 0.
+/// The pods of the primary Service, with ordinal 0 for the primary.
 fn primaries(answer: Answer) -> Vec<FoundPod> {
     let mut pods = answer.pods;
-    // Of an answer that lacks some, nobody knows.
+    // A partial answer cannot show that there is only one pod.
     let alone = pods.len() == 1 && answer.complete;
     for pod in &mut pods {
         let primary = match pod.ordinal {
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    /// Says what it was told to.
+    /// A source with a preset answer.
     #[derive(Debug)]
     struct Told(&'static str, Mutex<Result<Answer, ResolveError>>);
 
@@ -199,8 +199,8 @@ mod tests {
 
     #[tokio::test]
     async fn ordinals_count_on_and_one_failing_service_takes_nothing_away() {
-        // Pods of the primary Service, pods of the replica Service, what comes of it; `~` in front
-        // of a partial answer.
+        // The pods of the primary Service, the pods of the replica Service, and the result; `~`
+        // marks a partial answer.
         let cases: [(Option<Pods<'_>>, Option<Pods<'_>>, &str); 9] = [
             (
                 Some(&[(Some(0), "db-p-0", 1)]),
@@ -215,13 +215,14 @@ mod tests {
             (None, Some(&[(Some(0), "db-s-0", 2)]), "~1 db-s-0 .2"),
             (Some(&[(Some(0), "db-p-0", 1)]), None, "~0 db-p-0 .1"),
             (Some(&[(Some(0), "db-p-0", 1)]), Some(&[]), "~0 db-p-0 .1"),
-            // Chosen by label: no host names, and the replica Service selects all pods.
+            // Pods chosen by label: they have no host names, and the replica Service selects all
+            // pods.
             (
                 Some(&[(None, "10-0-0-1", 1)]),
                 Some(&[(None, "10-0-0-1", 1), (None, "10-0-0-2", 2)]),
                 "0 10-0-0-1 .1, - 10-0-0-2 .2",
             ),
-            // Two that could be meant.
+            // Two pods that could be the primary.
             (
                 Some(&[(None, "10-0-0-1", 1), (None, "10-0-0-2", 2)]),
                 Some(&[(Some(0), "db-s-0", 3)]),

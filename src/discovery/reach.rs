@@ -1,12 +1,13 @@
-//! How DNS is reached, whatever is asked.
+//! How to reach DNS, for every resolver that uses it.
 //!
-//! Owns the options that every resolver with DNS has, and what is made from them and the text of
-//! `resolv.conf`, anew when the file has changed. It must never give up what works for a file that
-//! says nothing useful any more.
+//! [`DnsOptions`] holds the common options. [`Followed`] holds what was made from them and from the
+//! text of `resolv.conf`, and makes it again when the file changes. It must never give up a working
+//! configuration for a file that has become useless.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -16,7 +17,7 @@ use super::hickory::Client;
 use super::system::{self, Watched};
 use crate::name::SearchList;
 
-/// The options that do not depend on what is asked.
+/// The options that do not depend on the query.
 #[derive(Clone, Debug)]
 pub(super) struct DnsOptions {
     pub(super) search: Option<SearchList>,
@@ -26,15 +27,13 @@ pub(super) struct DnsOptions {
     pub(super) deadline: Duration,
 }
 
-/// What was made from the options and the text of `resolv.conf`.
+/// A value made from the options and the text of `resolv.conf`.
 #[derive(Debug)]
 pub(super) struct Followed<S> {
-    /// None if the file has nothing to say that the options do not.
+    /// `None` if the options replace everything in the file.
     file: Option<Watched>,
     made: Mutex<Arc<S>>,
 }
-
-// === impl DnsOptions ===
 
 impl Default for DnsOptions {
     fn default() -> Self {
@@ -49,7 +48,7 @@ impl Default for DnsOptions {
 }
 
 impl DnsOptions {
-    /// Reads `resolv.conf`, if it has something to say that the options do not.
+    /// Reads `resolv.conf`, unless the options replace everything in it.
     pub(super) fn open(&self, search: bool) -> Result<(Option<Watched>, String), ResolveError> {
         if self.name_servers.is_some() && (self.search.is_some() || !search) {
             return Ok((None, String::new()));
@@ -63,7 +62,7 @@ impl DnsOptions {
         given.unwrap_or_else(|| SearchList::parse(text))
     }
 
-    /// A client for the name servers, or the one there is if it asks the same.
+    /// A client for the name servers. Returns `old` if it asks the same servers.
     pub(super) fn client(
         &self,
         name: &str,
@@ -79,21 +78,19 @@ impl DnsOptions {
     }
 }
 
-// === impl Followed ===
-
 impl<S> Followed<S> {
     pub(super) fn new(file: Option<Watched>, made: S) -> Self {
         let made = Mutex::new(Arc::new(made));
         Self { file, made }
     }
 
-    /// Without a look at the file.
+    /// The last value, without a check of the file.
     pub(super) fn last(&self) -> Arc<S> {
         Arc::clone(&self.made())
     }
 
-    /// After a look at the file. If it has changed, `make` gets its text and what was made before;
-    /// that stays in use if `make` fails.
+    /// The value after a check of the file. If the file has changed, `make` gets its text and the
+    /// old value. If `make` fails, the old value stays in use.
     pub(super) fn current(
         &self,
         service: impl FnOnce() -> String,
@@ -118,6 +115,6 @@ impl<S> Followed<S> {
     }
 
     fn made(&self) -> MutexGuard<'_, Arc<S>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+        self.made.lock()
     }
 }

@@ -1,4 +1,4 @@
-//! DNS messages to pods. Pure.
+//! Turns DNS messages into pods. Pure.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,21 +10,19 @@ use hickory_resolver::proto::rr::{DNSClass, Name, RData, Record};
 use super::{FoundPod, ResolveError};
 use crate::name::ordinal_of;
 
-/// An SRV target with what the same message says of it.
+/// An SRV target, with the records about it in the same message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Lower case, without a trailing dot.
+    /// In lower case, without a trailing dot.
     pub(super) host: String,
     pub(super) port: u16,
-    /// From the additional section; empty if that has none.
+    /// From the additional section; empty if it has no address of the target.
     pub(super) addresses: Vec<IpAddr>,
 }
 
 /// The shortest TTL of the records used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ttl(Option<u32>);
-
-// === impl Ttl ===
 
 impl Ttl {
     pub(super) fn add(&mut self, seconds: u32) {
@@ -44,13 +42,13 @@ impl Ttl {
 
 /// The targets in the answer to an SRV query for `asked`, one entry for each host.
 ///
-/// Priority, weight and order mean nothing here. Port 0 (kube-dns) stands for `port`; of several
-/// ports of one host `port` is taken if it is among them, else the lowest.
+/// Priority, weight and order are ignored. Port 0 (kube-dns) stands for `port`. If a host has
+/// several ports, `port` is taken if it is among them, else the lowest.
 ///
 /// # Errors
 ///
-/// [`ResolveError::Foreign`] if a record is not owned by `asked`, [`ResolveError::NoData`] if there
-/// is no SRV record.
+/// [`ResolveError::Foreign`] if `asked` does not own a record. [`ResolveError::NoData`] if there is
+/// no SRV record.
 pub(super) fn targets(
     asked: &str,
     message: &Message,
@@ -105,7 +103,7 @@ pub(super) fn targets(
 ///
 /// # Errors
 ///
-/// As [`targets`].
+/// As for [`targets`].
 pub(super) fn addresses(
     asked: &str,
     message: &Message,
@@ -124,22 +122,25 @@ pub(super) fn addresses(
             name: asked.to_owned(),
         });
     }
-    // Sorted, so that what appears twice is together.
+    // Sorted, so that duplicates are adjacent.
     found.sort_unstable();
     found.dedup();
     Ok((found, ttl))
 }
 
-/// Names the pods behind the targets; targets without an address are left out.
+/// Turns the targets into pods. Returns our pods, and the pods that are not ours. Targets without
+/// an address are left out.
 ///
-/// Without a `statefulset`, targets of more than one StatefulSet are ambiguous: two pods would have
-/// ordinal 0. Then only the one called `default_set` (like the Service) has ordinals.
+/// Without a `statefulset`, targets of more than one StatefulSet are ambiguous, because two pods
+/// would have ordinal 0. Then `default_set` (the Service's name) is our StatefulSet. Pods of
+/// another StatefulSet are not ours. With a `statefulset`, pods without a StatefulSet are not ours
+/// either.
 pub(super) fn pods(
     service: &str,
     targets: Vec<Target>,
     statefulset: Option<&str>,
     default_set: &str,
-) -> Vec<FoundPod> {
+) -> (Vec<FoundPod>, Vec<FoundPod>) {
     let named = |target: &Target, set: Option<&str>| ordinal_of(&target.host, service, set);
     let mut sets: Vec<String> = targets
         .iter()
@@ -148,20 +149,29 @@ pub(super) fn pods(
         .collect();
     sets.sort_unstable();
     sets.dedup();
-    let statefulset = statefulset.or((sets.len() > 1).then_some(default_set));
-    targets
+    let ours = statefulset.or((sets.len() > 1).then_some(default_set));
+    let is_ours = |target: &Target| {
+        // A Service with a cluster IP gives its own name as target.
+        named(target, ours).is_some()
+            || target.host == service
+            || (statefulset.is_none() && named(target, None).is_none())
+    };
+    let found = targets
         .into_iter()
-        .filter(|target| !target.addresses.is_empty())
-        .map(|target| {
-            let ordinal = named(&target, statefulset).map(|(ordinal, _)| ordinal);
-            FoundPod::new(ordinal, target.host, target.addresses, target.port)
-        })
-        .collect()
+        .filter(|target| !target.addresses.is_empty());
+    let (kept, others): (Vec<Target>, Vec<Target>) = found.partition(is_ours);
+    let pod = |target: Target| {
+        let ordinal = named(&target, ours).map(|(ordinal, _)| ordinal);
+        FoundPod::new(ordinal, target.host, target.addresses, target.port)
+    };
+    (
+        kept.into_iter().map(pod).collect(),
+        others.into_iter().map(pod).collect(),
+    )
 }
 
-/// The records of the answer section, all of which must belong to `asked`: cluster DNS with
-/// autopath goes on searching where a name does not exist, and may return someone else's host
-/// behind a CNAME.
+/// The records of the answer section. All of them must belong to `asked`: if a name does not exist,
+/// cluster DNS with autopath continues to search, and may return another host behind a CNAME.
 fn owned<'a>(
     asked: &str,
     message: &'a Message,
@@ -186,12 +196,13 @@ fn owned<'a>(
         .filter(|record| record.dns_class == DNSClass::IN))
 }
 
-/// The end of the chain of aliases that begins at `asked`, without a trailing dot; none if `asked`
-/// is no alias.
+/// The end of the chain of aliases that begins at `asked`, without a trailing dot; `None` if
+/// `asked` is not an alias.
 ///
 /// # Errors
 ///
-/// [`ResolveError::Foreign`] if a record belongs to no name of the chain, or the chain has no end.
+/// [`ResolveError::Foreign`] if a record does not belong to a name of the chain, or if the chain
+/// does not end.
 pub(super) fn alias(asked: &str, message: &Message) -> Result<Option<String>, ResolveError> {
     let foreign = |owner: String| ResolveError::Foreign {
         name: asked.to_owned(),
@@ -201,7 +212,7 @@ pub(super) fn alias(asked: &str, message: &Message) -> Result<Option<String>, Re
     for record in &message.answers {
         if let RData::CNAME(target) = &record.data {
             let (owner, target) = (text(&record.name), text(&target.0));
-            // Two aliases of one name: nobody can say which is meant.
+            // One name has two aliases, so it is not known which one is meant.
             if aliases.insert(owner.clone(), target).is_some() {
                 return Err(foreign(owner));
             }
@@ -229,11 +240,11 @@ pub(super) fn alias(asked: &str, message: &Message) -> Result<Option<String>, Re
     }
 }
 
-/// The addresses that an answer has for the end of its chain of [`alias`]es, if it has any.
+/// The addresses in an answer for the end of its chain of [`alias`]es; `None` if there are none.
 pub(super) fn behind_alias(end: &str, message: &Message) -> Option<(Vec<IpAddr>, Ttl)> {
     let (mut found, mut ttl) = (Vec::new(), Ttl::default());
     for record in &message.answers {
-        // The alias, too, holds no longer than this.
+        // The TTL of the aliases counts too.
         ttl.add(record.ttl);
         let address = record.data.ip_addr();
         let address = address.filter(|address| !found.contains(address));
@@ -242,7 +253,7 @@ pub(super) fn behind_alias(end: &str, message: &Message) -> Option<(Vec<IpAddr>,
     (!found.is_empty()).then_some((found, ttl))
 }
 
-/// Lower case, without a trailing dot.
+/// The name in lower case, without a trailing dot.
 fn text(name: &Name) -> String {
     let mut text = name.to_ascii();
     if text.ends_with('.') {

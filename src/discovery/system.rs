@@ -1,9 +1,9 @@
-//! What a `resolv.conf` says, and whether it still says so.
+//! Reads `resolv.conf`, and notices when it has changed.
 
+use parking_lot::Mutex;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,26 +12,26 @@ use super::ResolveError;
 use crate::name::SearchList;
 
 pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Where name servers listen; `resolv.conf` cannot say otherwise.
+/// The port of name servers; `resolv.conf` cannot name another.
 const DNS_PORT: u16 = 53;
-/// Between two looks at the file.
+/// The time between two checks of the file.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 impl SearchList {
-    /// The search list of this host, from `/etc/resolv.conf`. Reads the file anew on each call.
+    /// The search list of this host, from `/etc/resolv.conf`. Reads the file on each call.
     ///
     /// # Errors
     ///
-    /// [`ResolveError::Config`] when the file cannot be read.
+    /// [`ResolveError::Config`] if the file cannot be read.
     pub fn system() -> Result<Self, ResolveError> {
         Ok(Self::parse(&read(Path::new(RESOLV_CONF))?))
     }
 }
 
-/// A `resolv.conf` that is looked at now and then.
+/// A `resolv.conf` that is checked now and then.
 ///
-/// A look reads a local file of a few lines, at most once per second: microseconds, so it is done
-/// in place.
+/// A check reads a local file of a few lines, at most once per second. This takes microseconds, so
+/// it is not moved to another thread.
 #[derive(Debug)]
 pub(super) struct Watched {
     path: PathBuf,
@@ -44,8 +44,6 @@ struct Seen {
     text: String,
 }
 
-// === impl Watched ===
-
 impl Watched {
     /// Reads the file for the first time.
     pub(super) fn open(path: PathBuf) -> Result<(Self, String), ResolveError> {
@@ -57,10 +55,10 @@ impl Watched {
         Ok((Self { path, seen }, text))
     }
 
-    /// The text, if the file has changed since it was read last. A file that is gone, or is just
-    /// being written anew and empty, has not.
+    /// The text, if the file has changed since it was last read. A file that is missing, or empty
+    /// because it is being rewritten, counts as unchanged.
     pub(super) fn changed(&self) -> Option<String> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         if seen.checked.elapsed() < CHECK_EVERY {
             return None;
         }
@@ -84,9 +82,9 @@ fn read(path: &Path) -> Result<String, ResolveError> {
 
 /// The name servers in their order.
 ///
-/// Line by line. Not with hickory's parser, which refuses the whole file over one search domain it
-/// cannot read. Link-local servers with a zone (`fe80::1%eth0`) are left out: hickory cannot reach
-/// them.
+/// Parsed line by line, because hickory's parser refuses the whole file if it cannot read one
+/// search domain. Link-local servers with a zone (`fe80::1%eth0`) are left out, because hickory
+/// cannot reach them.
 pub(super) fn parse_name_servers(text: &str) -> Vec<SocketAddr> {
     let mut servers: Vec<SocketAddr> = Vec::new();
     for line in text.lines() {
@@ -134,7 +132,7 @@ mod tests {
         tokio::time::advance(CHECK_EVERY).await;
         assert_eq!(file.changed(), None);
 
-        // Another file of the same length in its place, as editors do it.
+        // Another file of the same length replaces it, as editors do.
         let other = folder.join("other");
         fs::write(&other, "search b.example d.example").unwrap();
         fs::rename(&other, &path).unwrap();

@@ -11,7 +11,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 use super::ResolveError;
 use super::ladder::Ask;
-use super::transcript::Notes;
+use super::recording::RecorderRef;
 
 pub(super) fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
@@ -44,7 +44,7 @@ pub(super) fn message(answers: Vec<Record>, additionals: Vec<Record>) -> Message
     message
 }
 
-/// What the scripted DNS says to one query.
+/// The scripted DNS's answer to one query.
 #[derive(Clone, Debug)]
 pub(super) enum Say {
     Records(Vec<Record>, Vec<Record>),
@@ -53,7 +53,8 @@ pub(super) enum Say {
     Truncated,
 }
 
-/// Answers from a table; what is not in it is NXDOMAIN, or NODATA if the name has another type.
+/// Answers from a table. A name that is not in it gets NXDOMAIN, and a name with only other types
+/// gets NODATA.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     table: Mutex<BTreeMap<(String, RecordType), Say>>,
@@ -106,9 +107,9 @@ impl Ask for Script {
         &self,
         name: &str,
         kind: RecordType,
-        _: Notes<'_>,
+        _: RecorderRef<'_>,
     ) -> Result<Message, ResolveError> {
-        // As the client does.
+        // Refuses bad names, as the client does.
         Name::from_ascii(name).map_err(|error| ResolveError::Config {
             name: name.to_owned(),
             message: error.to_string(),

@@ -1,21 +1,16 @@
-//! Which pod, and why no connection to it could be had.
+//! The identity of a pod in errors, and the reasons why no connection to it could be opened.
 //!
-//! Owns the reasons and what each means for the balancer. It must never carry a password.
+//! Owns the reasons. `server::failure` decides what each means for health and retries. The reasons
+//! must never carry a password.
 
-use super::account::{is_access_denied, is_wrong_login};
 use super::secure::{FileProblem, TlsProblem};
-use crate::balance::{Class, Classify};
-use crate::brief::Brief;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a caller leaves a pod alone that is well but not fit for its request.
-const UNFIT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Which pod at which address: for errors, events and reports. Cheap to clone.
+/// A pod at an address, for errors, events and reports. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PodId(Arc<Identity>);
 
@@ -26,12 +21,13 @@ struct Identity {
 }
 
 impl PodId {
-    pub(crate) fn new(name: &str, address: SocketAddr) -> Self {
+    /// The id of a pod, such as `mysql-0`, at an address. For tests of code that handles errors.
+    pub fn new(name: &str, address: SocketAddr) -> Self {
         let name = name.into();
         Self(Arc::new(Identity { name, address }))
     }
 
-    /// The pod's name, such as `mysql-0`; the host's first label where no ordinal is known.
+    /// The pod's name, such as `mysql-0`, or the first label of the host if no ordinal is known.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -54,28 +50,64 @@ impl fmt::Debug for PodId {
     }
 }
 
-/// Why no usable connection to a pod could be had.
+/// A pod whose connections are all in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InUse {
+    /// The pod.
+    pub pod: PodId,
+    /// The number of connections. This call has none of them.
+    pub connections: usize,
+    /// Why there are no more: the option that limits them, or the server's answer to the attempt to
+    /// open another.
+    pub limit: String,
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            pod,
+            connections,
+            limit,
+        } = self;
+        match connections {
+            1 => write!(f, "the only connection to {pod} is in use ({limit})"),
+            n => write!(f, "all {n} connections to {pod} are in use ({limit})"),
+        }
+    }
+}
+
+/// Why no usable connection to a pod could be opened.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The address refused the connection, is unreachable, or cut it.
+    /// The address is unreachable, refused the connection, or cut it off.
     #[error("cannot connect to {pod}: {cause}")]
     #[non_exhaustive]
     Unreachable {
-        /// Where.
+        /// The pod.
         pod: PodId,
-        /// What the operating system or the driver said.
+        /// The message of the operating system or the driver.
         cause: String,
     },
-    /// Nothing, or not enough, was said before the connect timeout.
+    /// This process or machine cannot open any further connection: it has no file descriptors,
+    /// ports or buffers left. The error says nothing about the pod.
+    #[error("this machine cannot open another connection, which {pod} needs: {cause}")]
+    #[non_exhaustive]
+    LocalLimit {
+        /// The pod that was dialled.
+        pod: PodId,
+        /// The message of the operating system.
+        cause: String,
+    },
+    /// The server did not complete the login before the connect timeout.
     #[error(
-        "{pod} did not complete a MySQL login within {} (unreachable, frozen, or what \
-         listens there does not speak MySQL)",
-        Brief(*after)
+        "{pod} did not complete a MySQL login within {after:.1?} (unreachable, frozen, or what \
+         listens there does not speak MySQL)"
     )]
     #[non_exhaustive]
     Silent {
-        /// Where.
+        /// The pod.
         pod: PodId,
         /// The connect timeout.
         after: Duration,
@@ -84,84 +116,121 @@ pub enum ConnectError {
     #[error("{pod} accepted the connection and closed it before the MySQL login was complete")]
     #[non_exhaustive]
     ClosedEarly {
-        /// Where.
+        /// The pod.
         pod: PodId,
     },
-    /// What listens there does not speak the MySQL protocol.
+    /// The server at the address does not speak the MySQL protocol.
     #[error("{pod} does not speak the MySQL protocol: {cause}")]
     #[non_exhaustive]
     NotMysql {
-        /// Where.
+        /// The pod.
         pod: PodId,
-        /// What could not be understood.
+        /// The part of the answer that could not be parsed.
         cause: String,
     },
     /// The server refused the login: wrong user or password, or no access to the database.
     #[error("{pod} refused the login of `{user}`: {message} (error {code})")]
     #[non_exhaustive]
     AccessDenied {
-        /// Where.
+        /// The pod.
         pod: PodId,
         /// The account.
         user: String,
         /// The server's error code.
         code: u16,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// No encrypted connection could be had, or the server did not prove who it is. The password
-    /// was not sent.
+    /// The account's login method is not supported by this client, or not with this configuration.
+    #[error("{pod} wants `{user}` to log in by {method}, which {problem}")]
+    #[non_exhaustive]
+    Method {
+        /// The pod.
+        pod: PodId,
+        /// The account.
+        user: String,
+        /// The server's name of the method.
+        method: String,
+        /// Why the method cannot be used, and what would help.
+        problem: &'static str,
+    },
+    /// The driver panicked during the login. This is a bug in the driver or in this crate: it
+    /// cannot handle something that the account or the server does.
+    #[error("the driver panicked during the login at {pod}: {message}")]
+    #[non_exhaustive]
+    Panicked {
+        /// The pod.
+        pod: PodId,
+        /// The panic's message.
+        message: String,
+    },
+    /// No encrypted connection could be opened, or the server did not prove its identity. The
+    /// password was not sent.
     #[error("no TLS with {pod}: {problem}{}", because(cause))]
     #[non_exhaustive]
     Tls {
-        /// Where.
+        /// The pod.
         pod: PodId,
-        /// What is wrong.
+        /// The problem.
         problem: TlsProblem,
-        /// The words of the TLS library; may be empty.
+        /// The message of the TLS library; may be empty.
         cause: String,
     },
-    /// A file that the options name cannot be used: the password, the authorities, the client's
+    /// A file that an option names cannot be used: the password, the authorities, the client's
     /// certificate or its key. Nothing was dialled.
     #[error("`{option}` ({}) {problem}{}", path.display(), because(cause))]
     #[non_exhaustive]
     File {
-        /// The option that names it.
+        /// The option that names the file.
         option: &'static str,
         /// The file.
         path: Box<PathBuf>,
-        /// What is wrong.
+        /// The problem.
         problem: FileProblem,
-        /// The words of the operating system or the TLS library; may be empty. Never the content.
+        /// The message of the operating system or the TLS library; may be empty. Never the content.
         cause: String,
     },
     /// The server has no room for another connection.
     #[error("{pod} has no room for another connection: {message} (error {code})")]
     #[non_exhaustive]
     Overloaded {
-        /// Where.
+        /// The pod.
         pod: PodId,
         /// The server's error code.
         code: u16,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// The server answered the login or our questions about it with another error.
+    /// The server accepts no further connection, and other calls use all existing ones. A call
+    /// waits for one of these, or another pod serves it.
+    #[error("{0}")]
+    AllInUse(InUse),
+    /// The server answered the login, or the first questions after it, with another error.
     #[error("{pod} refused the connection: {message} (error {code})")]
     #[non_exhaustive]
     Rejected {
-        /// Where.
+        /// The pod.
         pod: PodId,
         /// The server's error code.
         code: u16,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// The server that answered says that it is another pod: a stale or recycled address.
+    /// The server answers, but reports that it cannot work for now: a node of a Galera cluster that
+    /// has left its group, is a donor for another node, or is configured to reject queries.
+    #[error("{pod} is not ready to work: {state}")]
+    #[non_exhaustive]
+    NotReady {
+        /// The pod.
+        pod: PodId,
+        /// The state that the server reports.
+        state: String,
+    },
+    /// The server reports the host name of another pod: the address is stale or recycled.
     #[error("the server at {pod} says that it is `{hostname}`")]
     #[non_exhaustive]
     WrongPod {
-        /// The pod we meant.
+        /// The pod that was dialled.
         pod: PodId,
         /// The server's `@@hostname`.
         hostname: String,
@@ -170,74 +239,55 @@ pub enum ConnectError {
     #[error("{pod} is read-only and takes no writes")]
     #[non_exhaustive]
     ReadOnly {
-        /// Where.
+        /// The pod.
         pod: PodId,
     },
-    /// DNS gives ordinal 0 two addresses: which of them is the primary cannot be told, so neither
-    /// is written to until DNS has settled.
+    /// DNS lists several addresses for the primary's ordinal. It is unknown which of them is the
+    /// primary, so none takes writes until DNS lists only one.
     #[error("{pod} is one of several addresses that DNS gives the primary")]
     #[non_exhaustive]
     Contested {
-        /// One of them.
+        /// One of the addresses.
         pod: PodId,
     },
-    /// Several pods are writable: which of them is the primary cannot be told, so none is written
-    /// to until one is left.
+    /// Several pods are writable. It is unknown which of them is the primary, so none takes writes
+    /// until only one is writable.
     #[error("{pod} takes writes, and so does {other}: none is written to until one is left")]
     #[non_exhaustive]
     TwoPrimaries {
-        /// One of them.
+        /// One of the writable pods.
         pod: PodId,
-        /// Another one.
+        /// Another of the writable pods.
         other: PodId,
     },
-    /// The primary lacks history that a primary has shown before: it was re-created empty, or
-    /// restored from an old backup.
+    /// Reads do not use the pod: it has not been proven to be a replica of the primary.
+    #[error("{pod} is not read from: {reason}")]
+    #[non_exhaustive]
+    NotReplica {
+        /// The pod.
+        pod: PodId,
+        /// Why it is not proven.
+        reason: String,
+    },
+    /// The primary lacks transactions that an earlier answer of a primary included: it was
+    /// re-created empty, or restored from an old backup.
     #[error("{pod} has lost history: a primary was at {seen}, this one is at {found}")]
     #[non_exhaustive]
     HistoryLost {
-        /// Where.
+        /// The pod.
         pod: PodId,
-        /// The newest position seen.
+        /// The newest position that was seen.
         seen: String,
-        /// The position it has.
+        /// The position of this pod.
         found: String,
     },
-    /// The pod was removed, replaced, or the cluster shut down.
+    /// The pod was removed or replaced, or the cluster was shut down.
     #[error("the connections to {pod} are closed: the pod was replaced or the cluster shut down")]
     #[non_exhaustive]
     Closed {
-        /// Where.
+        /// The pod.
         pod: PodId,
     },
-}
-
-impl Classify for ConnectError {
-    // What a new variant means for the balancer must be decided, so no wildcard.
-    #[deny(clippy::wildcard_enum_match_arm)]
-    fn class(&self) -> Class {
-        match self {
-            // The account has worked before: connections that exist are well, and the password is
-            // being changed, or this server's accounts are not there yet.
-            Self::Rejected { code, .. } if is_access_denied(*code) => Class::Unfit(UNFIT_PAUSE),
-            Self::Unreachable { .. }
-            | Self::Silent { .. }
-            | Self::ClosedEarly { .. }
-            | Self::NotMysql { .. }
-            | Self::Rejected { .. }
-            // This pod's certificate says nothing about the others'.
-            | Self::Tls { .. }
-            | Self::WrongPod { .. } => Class::Failure,
-            // The account and the files are the same for all pods.
-            Self::AccessDenied { .. } | Self::File { .. } => Class::Fatal,
-            Self::Overloaded { .. } => Class::Overloaded,
-            Self::ReadOnly { .. }
-            | Self::Contested { .. }
-            | Self::TwoPrimaries { .. }
-            | Self::HistoryLost { .. }
-            | Self::Closed { .. } => Class::Unfit(UNFIT_PAUSE),
-        }
-    }
 }
 
 impl ConnectError {
@@ -245,43 +295,27 @@ impl ConnectError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",
+            Self::LocalLimit { .. } => "local_limit",
             Self::Silent { .. } => "silent",
             Self::ClosedEarly { .. } => "closed_early",
             Self::NotMysql { .. } => "not_mysql",
             Self::AccessDenied { .. } => "access_denied",
+            Self::Method { .. } => "login_method",
+            Self::Panicked { .. } => "panicked",
             Self::Tls { .. } => "tls",
             Self::File { .. } => "file",
             Self::Overloaded { .. } => "overloaded",
+            Self::AllInUse(_) => "all_in_use",
             Self::Rejected { .. } => "rejected",
+            Self::NotReady { .. } => "not_ready",
             Self::WrongPod { .. } => "wrong_pod",
             Self::ReadOnly { .. } => "read_only",
             Self::Contested { .. } => "contested",
             Self::TwoPrimaries { .. } => "two_primaries",
+            Self::NotReplica { .. } => "not_replica",
             Self::HistoryLost { .. } => "history_lost",
             Self::Closed { .. } => "closed",
         }
-    }
-
-    /// For how long asking the server again would only repeat it.
-    ///
-    /// What concerns the account alone is remembered for all pods together, see `mysql::login`.
-    pub(crate) fn remembered_for(&self) -> Duration {
-        match self {
-            Self::AccessDenied { code, .. } if !is_wrong_login(*code) => Duration::from_secs(1),
-            Self::ReadOnly { .. } | Self::HistoryLost { .. } => UNFIT_PAUSE,
-            _ => Duration::ZERO,
-        }
-    }
-
-    /// Whether it keeps only writers away.
-    pub(crate) fn is_about_writing(&self) -> bool {
-        matches!(
-            self,
-            Self::ReadOnly { .. }
-                | Self::HistoryLost { .. }
-                | Self::Contested { .. }
-                | Self::TwoPrimaries { .. }
-        )
     }
 }
 

@@ -1,15 +1,15 @@
-//! What can be wrong with encryption, and with the files that hold its secrets.
+//! Reasons why encryption, or a file that holds a secret, cannot be used.
 //!
-//! Owns the reasons. It must never carry what is in a file.
+//! It must never carry the content of a file.
 
 /// Why there is no trustworthy encrypted connection to a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsProblem {
-    /// The server takes no encrypted connections, and `sslmode` allows no other.
+    /// The server offers no encryption, and `sslmode` requires it.
     #[error("the server offers none, and sslmode demands it")]
     NotOffered,
-    /// The server takes encrypted connections only, and `sslmode` is `disabled`.
+    /// The server accepts only encrypted connections, and `sslmode` is `disabled`.
     #[error("the server demands it, and sslmode is disabled")]
     Demanded,
     /// The server's certificate is for another name than this pod's.
@@ -18,7 +18,8 @@ pub enum TlsProblem {
     /// The server's certificate has expired.
     #[error("the server's certificate has expired")]
     Expired,
-    /// The server's certificate is not valid yet: a clock is wrong, here or where it was made.
+    /// The server's certificate is not valid yet: the clock is wrong here, or where the certificate
+    /// was made.
     #[error("the server's certificate is not valid yet")]
     NotYetValid,
     /// No authority in `ssl_ca` has signed the server's certificate.
@@ -28,10 +29,11 @@ pub enum TlsProblem {
     /// purpose.
     #[error("the server's certificate cannot be used")]
     BadCertificate,
-    /// The server demands a client's certificate, or refuses the one it got.
+    /// The server requires a client certificate, or refuses the one that it got.
     #[error("the server refused the client's certificate, or demands one")]
     ClientCertificate,
-    /// Client and server found no common way, or the handshake broke off.
+    /// Client and server have no protocol version or cipher in common, or the handshake was cut
+    /// off.
     #[error("the handshake failed")]
     Handshake,
 }
@@ -40,22 +42,22 @@ pub enum TlsProblem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileProblem {
-    /// It is not there, or may not be read.
+    /// The file does not exist, or its permissions do not allow reading.
     #[error("cannot be read")]
     Unreadable,
-    /// It is empty.
+    /// The file is empty.
     #[error("is empty")]
     Empty,
-    /// It is larger than any such file.
+    /// The file is too large for its purpose.
     #[error("is too large to be what the option is for")]
     TooLarge,
-    /// The password is no text, or holds a NUL character.
+    /// The password is not UTF-8 text, or contains a NUL character.
     #[error("holds no text that could be a password")]
     NotText,
-    /// It holds no PEM block of the kind that the option is for.
+    /// The file has no PEM block of the kind that the option needs.
     #[error("holds nothing of the kind in PEM form")]
     NotPem,
-    /// Its certificates or key cannot be understood, or the key is not the certificate's.
+    /// The certificates or the key cannot be parsed, or the key does not belong to the certificate.
     #[error("cannot be used")]
     Unusable,
 }

@@ -1,15 +1,13 @@
-//! Pods: the ordinal that identifies one, and the stable host name it gives.
+//! Pods: a pod's ordinal, and the stable host name that follows from it.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{MAX_LABEL, is_label, without_dot};
+use super::labels::{MAX_LABEL, is_label, without_dot};
 
-/// The number of a pod within its StatefulSet; a pod is its ordinal, whatever its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The number of a pod within its StatefulSet. It identifies the pod, whatever the pod's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ordinal(u32);
-
-// === impl Ordinal ===
 
 impl Ordinal {
     /// The ordinal of the pod that is the primary, unless configured otherwise.
@@ -32,14 +30,15 @@ impl fmt::Display for Ordinal {
     }
 }
 
-/// Reads ordinal and pod name out of an SRV target, or `None` if the target does not name a pod.
+/// Reads the ordinal and the pod name out of an SRV target, or `None` if the target does not name a
+/// pod.
 ///
-/// Only `<statefulset>-<n>` directly under `service_fqdn` counts, without regard to case; both
-/// names may end in a dot. `n` has no leading zeros. The pod name is returned in lower case.
+/// Only `<statefulset>-<n>` directly under `service_fqdn` counts, without regard to case. Both
+/// names may end in a dot. `n` must not have leading zeros. The pod name is returned in lower case.
 ///
-/// When `statefulset` is `None`, any StatefulSet name is taken, except that a label which reads as
-/// a dashed IP address is refused: cluster DNS gives a pod without a host name the name
-/// `10-244-1-5`, and that 5 is not an ordinal.
+/// With `statefulset` as `None`, any StatefulSet name is accepted, except a label that reads as a
+/// dashed IP address. Cluster DNS gives a pod without a host name the name `10-244-1-5`, and that 5
+/// is not an ordinal.
 ///
 /// ```
 /// use headless_mysql::name::{Ordinal, ordinal_of};
@@ -79,7 +78,7 @@ pub fn pod_host(statefulset: &str, ordinal: Ordinal, service_fqdn: &str) -> Stri
     host
 }
 
-/// Decimal, no sign, no leading zeros.
+/// Parses a decimal number without a sign and without leading zeros.
 fn parse_number(text: &str) -> Option<Ordinal> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     if !digits || text.len() > MAX_LABEL || (text.len() > 1 && text.starts_with('0')) {
@@ -88,8 +87,8 @@ fn parse_number(text: &str) -> Option<Ordinal> {
     text.parse().ok().map(Ordinal)
 }
 
-/// CoreDNS writes an address as a label by turning dots and colons into dashes, and appends `0` to
-/// one that would end in a dash.
+/// CoreDNS writes an address as a label: dots and colons become dashes, and a label that would end
+/// in a dash gets a `0` appended.
 fn is_dashed_address(label: &str) -> bool {
     label.replace('-', ".").parse::<Ipv4Addr>().is_ok()
         || label.replace('-', ":").parse::<Ipv6Addr>().is_ok()
@@ -156,7 +155,7 @@ mod tests {
         // Not addresses: five groups, or a group above 255.
         assert_eq!(ordinal("10-244-1-5-2", None), Some(2));
         assert_eq!(ordinal("10-244-1-500", None), Some(500));
-        // Odd, but it is what the StatefulSet is called.
+        // Unusual, but a valid name for a StatefulSet.
         assert_eq!(ordinal("10-244-1-5", Some("10-244-1")), Some(5));
     }
 

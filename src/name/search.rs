@@ -1,22 +1,19 @@
-//! The search list, and how a short name is completed with it.
+//! The search list, and the rules that complete a short name with it.
 
-use super::service::is_numbered;
-use super::{MAX_NAME, is_label, without_dot};
+use super::labels::{MAX_NAME, is_label, is_numbered, is_service, service_of_pod, without_dot};
 
 /// The search domains of the resolver configuration, and its `ndots`.
 ///
-/// `SearchList::system` reads those of this host; it lives with the I/O, in `discovery`.
+/// `SearchList::system` reads the list of this host. It is in `discovery`, because it does I/O.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchList {
     domains: Vec<String>,
     ndots: u8,
 }
 
-// === impl SearchList ===
-
 impl SearchList {
-    /// A list of these domains in this order, with `ndots` 1. What is no domain name (also the
-    /// root, `.`) is left out, as is what appears twice.
+    /// A list of these domains in this order, with `ndots` 1. Invalid domain names (including the
+    /// root, `.`) and duplicates are left out.
     pub fn new<D: AsRef<str>>(domains: impl IntoIterator<Item = D>) -> Self {
         let mut list = Self {
             domains: Vec::new(),
@@ -26,8 +23,8 @@ impl SearchList {
         list
     }
 
-    /// Reads the text of a `resolv.conf`: of `search` and `domain` the last line counts, of
-    /// `options ndots:` the last (at most 15). Lines that do not parse are skipped.
+    /// Reads the text of a `resolv.conf`. The last `search` or `domain` line counts, and the last
+    /// `options ndots:` value (at most 15). Lines that do not parse are skipped.
     pub fn parse(text: &str) -> Self {
         let mut list = Self::new([] as [&str; 0]);
         for line in text.lines() {
@@ -55,12 +52,12 @@ impl SearchList {
         self
     }
 
-    /// The domains, lower case, without trailing dots.
+    /// The domains, in lower case and without trailing dots.
     pub fn domains(&self) -> &[String] {
         &self.domains
     }
 
-    /// A name with at least this many dots is first asked alone, unless it has the shape of a
+    /// A name with at least this many dots is asked as it is first, unless it has the form of a
     /// Kubernetes name.
     pub fn ndots(&self) -> u8 {
         self.ndots
@@ -78,12 +75,12 @@ impl SearchList {
     }
 }
 
-/// Search domains come from the host's own network; some have underscores.
+/// Search domains are set by the host's own network, and some contain underscores.
 fn is_search_label(label: &str) -> bool {
     is_label(&label.replace('_', "x"))
 }
 
-/// What a search domain completes.
+/// The kind of short name that a search domain completes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// `<namespace>.svc.<zone>` completes `mysql`.
@@ -107,7 +104,7 @@ fn shape(domain: &str, all: &[String]) -> Option<Shape> {
     }
 }
 
-/// The shape of the search domains that make a full Service name of these labels.
+/// The shape of the search domains that complete these labels to a full Service name.
 fn completed_by(labels: &[&str]) -> Option<Shape> {
     match labels {
         [_] => Some(Shape::Namespace),
@@ -117,7 +114,7 @@ fn completed_by(labels: &[&str]) -> Option<Shape> {
     }
 }
 
-/// The absolute names a name that is not absolute may stand for, best first.
+/// The absolute names that a relative name may stand for, best first.
 pub(super) fn expand(name: &str, search: &SearchList) -> Vec<String> {
     let labels: Vec<&str> = name.split('.').collect();
     let as_service = completed_by(&labels);
@@ -125,7 +122,7 @@ pub(super) fn expand(name: &str, search: &SearchList) -> Vec<String> {
         Some((pod, service)) if is_numbered(pod) => completed_by(service),
         _ => None,
     };
-    // Who writes `mysql-0.mysql` means the pod; `db-1.prod` is rather in a namespace.
+    // `mysql-0.mysql` names a pod; `db-1.prod` is more likely a Service in a namespace.
     let clearly_pod = as_pod.is_some() && (is_called_after(&labels) || as_pod == Some(Shape::Zone));
     let wanted = match clearly_pod {
         true => [as_pod, as_service],
@@ -154,15 +151,12 @@ pub(super) fn expand(name: &str, search: &SearchList) -> Vec<String> {
     unique(names)
 }
 
-/// The absolute names a host name may stand for, in the order of other resolvers; a host of
-/// Kubernetes' form is asked alone.
+/// The absolute names that a host name may stand for, in the order that other resolvers use. A name
+/// in the full Kubernetes form is asked only as it is.
 pub(crate) fn expand_host(name: &str, search: &SearchList) -> Vec<String> {
     let bare = without_dot(name).to_ascii_lowercase();
     let alone = format!("{bare}.");
-    if name.ends_with('.')
-        || super::service::is_service(&bare)
-        || super::service::service_of_pod(&bare).is_some()
-    {
+    if name.ends_with('.') || is_service(&bare) || service_of_pod(&bare).is_some() {
         return vec![alone];
     }
     let joined = search
@@ -178,7 +172,7 @@ pub(crate) fn expand_host(name: &str, search: &SearchList) -> Vec<String> {
     unique(names)
 }
 
-/// `mysql-0.mysql`: the pod's StatefulSet is called like its Service.
+/// Whether the pod's StatefulSet has the name of its Service, as in `mysql-0.mysql`.
 fn is_called_after(labels: &[&str]) -> bool {
     let set = labels.first().and_then(|pod| pod.rsplit_once('-'));
     set.is_some_and(|(set, _)| labels.get(1) == Some(&set))

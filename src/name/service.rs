@@ -1,21 +1,22 @@
-//! The Service's name in every spelling a user may write.
+//! The Service's name, in every spelling that a user may write.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use super::labels::{MAX_LABEL, MAX_NAME, is_label, is_service, service_of_pod, without_dot};
 use super::search::{self, SearchList};
-use super::{MAX_LABEL, MAX_NAME, is_label, without_dot};
 
 /// The name of a headless Service, or of one of its pods, as short or as long as the user wrote it.
 ///
-/// Parses every spelling: `mysql`, `mysql.default`, `mysql.default.svc`,
-/// `mysql.default.svc.cluster.local`, each with or without a trailing dot, in any case; and each
-/// with a pod in front, `mysql-0.mysql` and so on, which means that pod and no other. Displays in
-/// lower case, with the trailing dot only if it was given.
+/// Every spelling parses: `mysql`, `mysql.default`, `mysql.default.svc`,
+/// `mysql.default.svc.cluster.local`, each with or without a trailing dot, in any case. Each may
+/// have a pod in front, such as `mysql-0.mysql`; the name then means only that pod. `Display`
+/// writes lower case, with the trailing dot only if it was given.
 ///
-/// `mysql-0.mysql` could also be the Service `mysql-0` in the namespace `mysql`: DNS decides. The
-/// pod is asked for first if it is called like its Service, else (`db-1.prod`) the Service is.
+/// `mysql-0.mysql` could also be the Service `mysql-0` in the namespace `mysql`; DNS decides. The
+/// pod is asked for first if its StatefulSet has the name of its Service. Otherwise (`db-1.prod`)
+/// the Service is asked for first.
 ///
 /// ```
 /// use headless_mysql::name::ServiceName;
@@ -28,15 +29,15 @@ use super::{MAX_LABEL, MAX_NAME, is_label, without_dot};
 pub struct ServiceName {
     /// Lower case, without the trailing dot.
     name: String,
-    /// A trailing dot was given: the name is absolute.
+    /// Whether a trailing dot was given, which makes the name absolute.
     dot: bool,
 }
 
-/// Why a text is no Service name.
+/// Why a text is not a Service name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// There is no name at all.
+    /// The name is empty.
     #[error("the Service name is empty; write for example `mysql` or `mysql.default`")]
     Empty,
     /// The name is longer than DNS allows.
@@ -62,7 +63,7 @@ pub enum NameError {
         /// Its characters.
         length: usize,
     },
-    /// One part between the dots has a character that does not belong there.
+    /// One part between the dots has a character that is not allowed.
     #[error(
         "`{label}` is no part of a Service name; use letters, digits and inner dashes, \
          for example `mysql-read`"
@@ -72,8 +73,8 @@ pub enum NameError {
         /// The part.
         label: String,
     },
-    /// An IP address was given in the name's place, with or without a port. See
-    /// [`Builder::resolver`](crate::cluster::Builder::resolver) for servers without a Service.
+    /// An IP address was given instead of a name, with or without a port. For servers without a
+    /// Service, see [`Builder::resolver`](crate::cluster::Builder::resolver).
     #[error(
         "`{address}` is an IP address: a headless Service has a name, such as `mysql`; {LISTED}"
     )]
@@ -82,9 +83,9 @@ pub enum NameError {
         /// The address.
         address: String,
     },
-    /// `localhost` was given in the name's place: that is this machine, and cluster DNS would be asked
-    /// in vain. (A Service that is called so has to be given with its namespace.) See [`Builder::resolver`](crate::cluster::Builder::resolver) for servers
-    /// without a Service.
+    /// `localhost` was given instead of a name. `localhost` is this machine, so asking cluster DNS
+    /// for it would be in vain. (A Service with this name must be given with its namespace.) For
+    /// servers without a Service, see [`Builder::resolver`](crate::cluster::Builder::resolver).
     #[error("`localhost` is this machine and no headless Service; {LISTED}")]
     Localhost,
 }
@@ -92,17 +93,17 @@ pub enum NameError {
 const LISTED: &str = "for servers that you can list give a `discovery::HostList` to \
                       `Cluster::builder(...).resolver(...)`";
 
-// === impl ServiceName ===
-
 impl ServiceName {
-    /// The absolute names to ask DNS for, best first: lower case, each with a trailing dot, none
-    /// twice.
+    /// The absolute names to ask DNS for, best first, in lower case, each with a trailing dot,
+    /// without duplicates.
     ///
     /// A name with a trailing dot, or of the form `<service>.<namespace>.svc.<zone>` (with or
-    /// without a pod in front), is absolute: exactly one candidate. A shorter one is joined with the search domains, first those that
-    /// make it a full Service name (so that the first query is usually the last), then the others
-    /// in their order, and last the name alone. A name without a Kubernetes shape is asked alone
-    /// first if it has at least [`SearchList::ndots`] dots, as other resolvers do.
+    /// without a pod in front), is absolute and gives exactly one candidate.
+    ///
+    /// A shorter name is joined with the search domains. The domains that make it a full Service
+    /// name come first, so that usually the first query succeeds. The other domains follow in their
+    /// order, and the name as it is comes last. A name without a Kubernetes form comes first as it
+    /// is if it has at least [`SearchList::ndots`] dots, as with other resolvers.
     pub fn candidates(&self, search: &SearchList) -> Vec<String> {
         if self.is_absolute() {
             return vec![format!("{}.", self.name)];
@@ -115,7 +116,7 @@ impl ServiceName {
         self.dot || is_service(&self.name) || service_of_pod(&self.name).is_some()
     }
 
-    /// The first part of the name: what the Service is called in its namespace.
+    /// The first part of the name: the Service's name within its namespace.
     pub fn first_label(&self) -> &str {
         self.labels().next().unwrap_or_default()
     }
@@ -161,7 +162,7 @@ impl fmt::Display for ServiceName {
     }
 }
 
-/// Also `[::1]`, as in URLs, and with a port.
+/// Accepts an address with a port too, and `[::1]` as in URLs.
 fn is_address(text: &str) -> bool {
     let inner = text
         .strip_prefix('[')
@@ -188,26 +189,6 @@ fn check_label(label: &str, name: &str) -> Result<(), NameError> {
         });
     }
     Ok(())
-}
-
-/// Whether an absolute name has the form `<service>.<namespace>.svc.<zone>`.
-pub(crate) fn is_service(name: &str) -> bool {
-    let mut labels = without_dot(name).split('.').skip(2);
-    labels.next() == Some("svc") && labels.next().is_some()
-}
-
-/// The Service in an absolute name of the form `<name>-<n>.<service>.<namespace>.svc.<zone>`.
-pub(crate) fn service_of_pod(name: &str) -> Option<&str> {
-    let (pod, service) = without_dot(name).split_once('.')?;
-    let in_svc = service.split('.').nth(1) == Some("svc");
-    (is_numbered(pod) && is_service(service) && !in_svc).then_some(service)
-}
-
-/// Whether a label ends as the names of a StatefulSet's pods do.
-pub(super) fn is_numbered(label: &str) -> bool {
-    label
-        .rsplit_once('-')
-        .is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -298,7 +279,7 @@ mod tests {
         let error = parse("localhost").unwrap_err();
         assert_eq!(error, NameError::Localhost);
         assert!(error.to_string().contains("HostList"), "{error}");
-        // Whatever is behind these, they have the form of a Service's name.
+        // These have the form of a Service name, whatever they lead to.
         for text in ["localhost.shop", "localhost-0", "127"] {
             assert!(parse(text).is_ok(), "{text}");
         }
@@ -342,7 +323,7 @@ mod tests {
             dot in proptest::bool::ANY,
         ) {
             let text = labels.join(".") + if dot { "." } else { "" };
-            // All digits could be an address.
+            // A text of digits and dots could be an address.
             prop_assume!(text.parse::<std::net::IpAddr>().is_err());
             prop_assume!(without_dot(&text).parse::<std::net::IpAddr>().is_err());
             let name: ServiceName = text.parse().unwrap();

@@ -1,61 +1,61 @@
-//! What differs between two snapshots.
+//! The differences between two snapshots.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use crate::name::Ordinal;
 
-/// One difference between a [`Topology`](super::Topology) and the next. Displays as an operator
-/// would say it: `mysql-1.mysql.default.svc.cluster.local at 10.244.2.6:3306 added`.
+/// One difference between a [`Topology`](super::Topology) and the next. Displays as a phrase for
+/// operators: `mysql-1.mysql.default.svc.cluster.local at 10.244.2.6:3306 added`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// An address that was not known.
+    /// A new address.
     Added {
-        /// Which pod, if known.
+        /// The pod's ordinal, if known.
         ordinal: Option<Ordinal>,
         /// The pod's stable name.
         host: String,
-        /// Its address.
+        /// The address.
         address: SocketAddr,
     },
     /// A known address that was absent is listed again.
     Returned {
-        /// Which pod, if known.
+        /// The pod's ordinal, if known.
         ordinal: Option<Ordinal>,
         /// The pod's stable name.
         host: String,
-        /// Its address.
+        /// The address.
         address: SocketAddr,
     },
-    /// A listed address is absent from a good answer; it gets no new work.
+    /// A listed address is missing from a good answer; it gets no new work.
     Absent {
-        /// Which pod, if known.
+        /// The pod's ordinal, if known.
         ordinal: Option<Ordinal>,
         /// The pod's stable name.
         host: String,
-        /// Its address.
+        /// The address.
         address: SocketAddr,
     },
-    /// An address was absent for the whole grace period, or belongs to another pod now.
+    /// An address was absent for the whole grace period, or now belongs to another pod.
     Removed {
-        /// Which pod, if known.
+        /// The pod's ordinal, if known.
         ordinal: Option<Ordinal>,
         /// The pod's stable name.
         host: String,
-        /// Its address.
+        /// The address.
         address: SocketAddr,
     },
-    /// A pod has another stable name.
+    /// The stable name of a pod changed.
     Renamed {
-        /// Which pod.
+        /// The pod's ordinal, if known.
         ordinal: Option<Ordinal>,
-        /// The name it had.
+        /// The previous name.
         from: String,
-        /// The name it has.
+        /// The new name.
         to: String,
     },
-    /// Another name of the Service answered than before.
+    /// A different name of the Service answered than before.
     Service {
         /// The name that answered before.
         from: String,
@@ -64,10 +64,8 @@ pub enum Change {
     },
 }
 
-// === impl Change ===
-
 impl Change {
-    /// A word for it, for metrics and machines: `added`, `returned`, `absent`, `removed`,
+    /// The kind of the change as one word, for metrics: `added`, `returned`, `absent`, `removed`,
     /// `renamed`, `service`.
     pub fn kind(&self) -> &'static str {
         match self {

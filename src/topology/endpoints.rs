@@ -1,8 +1,8 @@
-//! From snapshots to changes: the edge to any tower user.
+//! Turns snapshots into changes for tower.
 //!
-//! Owns the difference between what a consumer was told and the latest snapshot, as `Insert` and
-//! `Remove`. It must never pass a failed look-up on: to most consumers of a
-//! [`Discover`](tower::discover::Discover) an error is the end.
+//! Owns the difference between the state the consumer knows and the latest snapshot, as `Insert`
+//! and `Remove`. It must never pass on a failed look-up: most consumers of a
+//! [`Discover`](tower::discover::Discover) end at the first error.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -18,10 +18,10 @@ use tower::discover::Change;
 use super::{Discovery, Topology};
 use crate::name::Ordinal;
 
-/// What an endpoint is called in a [`Discover`](tower::discover::Discover): a pod at an address.
+/// The key of an endpoint in a [`Discover`](tower::discover::Discover): a pod at an address.
 ///
-/// Sorts by ordinal, those without one last. Displays as `1 at 10.244.2.6:3306`, without an ordinal
-/// as `10.244.2.6:3306`.
+/// Sorts by ordinal; keys without an ordinal come last. Displays as `1 at 10.244.2.6:3306`, or as
+/// `10.244.2.6:3306` without an ordinal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointKey {
     /// Sorts unknown ordinals last.
@@ -30,7 +30,7 @@ pub struct EndpointKey {
     address: SocketAddr,
 }
 
-/// Where an endpoint is, and whose it is: what a service for it is made of.
+/// The address of an endpoint and its pod: the input for a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointAddress {
     key: EndpointKey,
@@ -38,17 +38,17 @@ pub struct EndpointAddress {
 }
 
 /// A [`Discover`](tower::discover::Discover) of a Service's pods: for
-/// [`Balance`](crate::balance::Balance), for tower's own balancers, or for anything else that takes
-/// one.
+/// [`Balance`](crate::balance::Balance), for tower's own balancers, or for any other consumer.
 ///
-/// * Yields `Insert` for each address that DNS lists, with a service made for it, and `Remove` when
-///   a good answer lacks it or gives it to another pod. Removals come before additions.
-/// * Never yields an error: after a failed look-up everything stays as it is. Once an endpoint was
-///   inserted there is always one.
-/// * `Insert` of a key that is there already replaces its service: the pod has another host name.
-/// * A slow consumer misses what was undone meanwhile, and nothing else.
-/// * Ends when discovery is [stopped](Discovery::stop) or loses its runtime. It keeps discovery
-///   running until then, or until it is dropped.
+/// * Yields `Insert` with a new service for each address that DNS lists. Yields `Remove` for an
+///   address that is missing from a good answer or given to another pod. Removals come before
+///   additions.
+/// * Never yields an error: a failed look-up changes nothing. After the first `Insert` there is
+///   always at least one endpoint.
+/// * `Insert` of a known key replaces its service: the host name of the pod changed.
+/// * A slow consumer misses only changes that were undone meanwhile.
+/// * Ends when discovery is [stopped](Discovery::stop) or its runtime ends. Until then, or until it
+///   is dropped, it keeps discovery running.
 ///
 /// ```no_run
 /// use headless_mysql::topology::{Discovery, Endpoints};
@@ -63,19 +63,17 @@ pub struct EndpointAddress {
 /// # }
 /// ```
 ///
-/// `examples/custom_discover.rs` balances over something that is not MySQL.
+/// `examples/custom_discover.rs` balances over endpoints that are not MySQL servers.
 #[must_use = "streams do nothing unless polled"]
 pub struct Endpoints<S> {
     discovery: Discovery,
     snapshots: Pin<Box<dyn Stream<Item = Arc<Topology>> + Send>>,
     make: Box<dyn FnMut(&EndpointAddress) -> S + Send>,
     keep_absent: bool,
-    /// What the consumer knows, or is about to be told; with the hosts' names.
+    /// The endpoints that the consumer knows, including pending changes, with their host names.
     told: BTreeMap<EndpointKey, String>,
     pending: VecDeque<Change<EndpointKey, EndpointAddress>>,
 }
-
-// === impl EndpointKey ===
 
 impl EndpointKey {
     fn new(ordinal: Option<Ordinal>, address: SocketAddr) -> Self {
@@ -86,7 +84,7 @@ impl EndpointKey {
         }
     }
 
-    /// Which pod of its StatefulSet it is; `None` if discovery could not tell.
+    /// The pod's ordinal in its StatefulSet; `None` if discovery could not determine it.
     pub fn ordinal(&self) -> Option<Ordinal> {
         self.ordinal
     }
@@ -106,15 +104,13 @@ impl fmt::Display for EndpointKey {
     }
 }
 
-// === impl EndpointAddress ===
-
 impl EndpointAddress {
-    /// What the endpoint is called.
+    /// The key of the endpoint.
     pub fn key(&self) -> EndpointKey {
         self.key
     }
 
-    /// Which pod of its StatefulSet it is; `None` if discovery could not tell.
+    /// The pod's ordinal in its StatefulSet; `None` if discovery could not determine it.
     pub fn ordinal(&self) -> Option<Ordinal> {
         self.key.ordinal
     }
@@ -130,16 +126,14 @@ impl EndpointAddress {
     }
 }
 
-// === impl Endpoints ===
-
 impl<S> Endpoints<S> {
-    /// The endpoints of `discovery`, each with a service that `make` makes when it is inserted.
+    /// The endpoints of `discovery`. `make` makes the service of each inserted endpoint.
     pub fn new(
         discovery: &Discovery,
         make: impl FnMut(&EndpointAddress) -> S + Send + 'static,
     ) -> Self {
         let mut receiver = discovery.subscribe();
-        // There may be a snapshot already.
+        // A snapshot may exist already.
         receiver.mark_changed();
         let snapshots = stream::unfold(receiver, |mut receiver| async move {
             receiver.changed().await.ok()?;
@@ -156,10 +150,10 @@ impl<S> Endpoints<S> {
         }
     }
 
-    /// Keeps the endpoints that good answers lack until their
-    /// [grace period](super::RefreshConfig::grace) is over, and the last of ordinal 0 for ever. Off
-    /// by default. For consumers that find out for themselves whether an endpoint works: their
-    /// connections survive an answer that was wrong.
+    /// Keeps endpoints that are missing from good answers until their [grace
+    /// period](super::RefreshConfig::grace) is over, and the last endpoint of the primary forever.
+    /// Off by default. For consumers that check for themselves whether an endpoint works: their
+    /// connections survive a wrong answer.
     pub fn keep_absent(mut self) -> Self {
         self.keep_absent = true;
         self

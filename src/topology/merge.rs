@@ -1,4 +1,4 @@
-//! The step from one snapshot to the next. Pure: the time is passed in.
+//! The pure step from one snapshot to the next; the time is passed in.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,40 +11,39 @@ use super::{Change, Pod, PodAddress, Topology};
 use crate::discovery::{Answer, FoundPod};
 use crate::name::Ordinal;
 
-/// What makes a pod the same pod: its ordinal, or its address if it has none. Sorts as
-/// [`Topology::pods`] does.
+/// The identity of a pod: its ordinal, or its address if it has none. Sorts as [`Topology::pods`]
+/// does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Ordinal(Ordinal),
     Address(SocketAddr),
 }
 
-/// Whose an answer says each address is, also those that are not used.
+/// For each address of an answer, the pods it is given to; includes addresses that are not used.
 type Owners = BTreeMap<SocketAddr, BTreeSet<Option<Ordinal>>>;
 
-/// What an answer says of one pod.
+/// The part of an answer about one pod.
 #[derive(Default)]
 struct Wanted {
     host: String,
     sockets: BTreeSet<SocketAddr>,
 }
 
-/// The snapshot after a good look-up, and what changed; both in the order of
+/// Returns the snapshot after a good look-up, and the changes; both in the order of
 /// [`Topology::pods`].
 ///
 /// * An answer without addresses changes nothing.
-/// * An address in the answer is listed. Of one pod (for pods that the answer gives no ordinal: of
-///   all of them together) IPv6 addresses are used only if there is no IPv4 address.
-/// * An address that the answer gives no ordinal stays with the pod it is known to be, unless the
-///   answer has that pod elsewhere.
-/// * A known address that the answer lacks is absent from `now` on, and removed once it has been
-///   absent for `grace`; at once if the answer gives it to another pod.
-/// * Of a pod that an incomplete answer lacks, nothing changes, unless the answer gives its address
-///   to another pod.
-/// * Of a pod with ordinal 0 that has no listed address, the address that was listed last is never
-///   removed.
+/// * An address in the answer is listed. IPv6 addresses of a pod are used only if the pod has no
+///   IPv4 address. For this rule, all pods without an ordinal in the answer count as one pod.
+/// * An address without an ordinal in the answer stays with the pod it is known to belong to,
+///   unless the answer has that pod at another address.
+/// * A known address that is missing from the answer is absent from `now` on. It is removed once it
+///   has been absent for `grace`, or at once if the answer gives it to another pod.
+/// * If a pod is missing from an incomplete answer, nothing changes for it, unless the answer gives
+///   its address to another pod.
+/// * If the primary has no listed address, the address that was listed last is never removed.
 ///
-/// The version grows by one if anything changed, else it stays.
+/// The version grows by one if anything changed.
 pub fn merge(
     old: &Topology,
     answer: &Answer,
@@ -91,25 +90,33 @@ pub fn merge(
         pods.insert(key, relist(&unknown, found, &owners, now, &mut changes));
     }
     let mut pods: Vec<Pod> = pods.into_values().collect();
-    remove_expired(&mut pods, now, grace, &mut changes);
+    remove_expired(&mut pods, old.primary, now, grace, &mut changes);
     (
         next(old, Some(answer.service.clone()), pods, &changes),
         changes,
     )
 }
 
-/// The snapshot without the addresses that have been absent for `grace`, and what was removed: the
-/// part of [`merge`] that needs no answer.
+/// Returns the snapshot without the addresses that have been absent for `grace`, and the removals:
+/// the part of [`merge`] that needs no answer.
 pub fn expire(old: &Topology, now: Instant, grace: Duration) -> (Topology, Vec<Change>) {
     let mut pods = old.pods.clone();
     let mut changes = Vec::new();
-    remove_expired(&mut pods, now, grace, &mut changes);
+    remove_expired(&mut pods, old.primary, now, grace, &mut changes);
     (next(old, old.service.clone(), pods, &changes), changes)
 }
 
-/// When an address of this pod is to be removed next.
-pub(super) fn next_expiry(pod: &Pod, grace: Duration) -> Option<Instant> {
-    let kept = kept_for_ever(pod);
+impl Topology {
+    /// When [`expire`] removes the next address; `None` if no address will expire.
+    pub fn next_expiry(&self, grace: Duration) -> Option<Instant> {
+        let due = |pod: &Pod| next_expiry(pod, self.primary, grace);
+        self.pods.iter().filter_map(due).min()
+    }
+}
+
+/// When the next address of this pod expires.
+fn next_expiry(pod: &Pod, primary: Ordinal, grace: Duration) -> Option<Instant> {
+    let kept = kept_for_ever(pod, primary);
     let absent = pod
         .addresses
         .iter()
@@ -124,6 +131,7 @@ fn next(old: &Topology, service: Option<String>, pods: Vec<Pod>, changes: &[Chan
     let changed = u64::from(!changes.is_empty());
     Topology {
         version: old.version + changed,
+        primary: old.primary,
         service,
         pods,
     }
@@ -138,8 +146,8 @@ fn key(pod: &Pod) -> Key {
     }
 }
 
-/// What the answer says, by pod, of the address families that are used; `v4` is for the pods
-/// without an ordinal, as many as came without.
+/// The used addresses of the answer, by pod. `v4`: pods without an ordinal use IPv4; determined
+/// before [`attributed`] gave some of them an ordinal.
 fn read(answer: &Answer, v4: bool) -> BTreeMap<Key, Wanted> {
     let mut wanted: BTreeMap<Key, Wanted> = BTreeMap::new();
     for pod in &answer.pods {
@@ -173,8 +181,8 @@ fn read(answer: &Answer, v4: bool) -> BTreeMap<Key, Wanted> {
     wanted
 }
 
-/// The answer with every address that it gives no name, but that is known as a pod's, under that
-/// pod: DNS that has lost the names for a moment must not take the ordinals away.
+/// The answer, with each nameless address that is known to belong to a pod moved to that pod: if
+/// DNS loses the names for a moment, pods must not lose their ordinals.
 fn attributed<'a>(old: &Topology, answer: &'a Answer) -> Cow<'a, Answer> {
     if answer.pods.iter().all(|pod| pod.ordinal.is_some()) {
         return Cow::Borrowed(answer);
@@ -182,9 +190,10 @@ fn attributed<'a>(old: &Topology, answer: &'a Answer) -> Cow<'a, Answer> {
     let named = || answer.pods.iter().filter(|pod| pod.ordinal.is_some());
     let ordinals: BTreeSet<Option<Ordinal>> = named().map(|pod| pod.ordinal).collect();
     let named: BTreeSet<SocketAddr> = named().flat_map(sockets).collect();
-    // More than one if an address was said to be two pods': a nameless answer does not settle that.
+    // Several pods if answers gave one address to several: a nameless answer does not settle which
+    // is right.
     let mut known: BTreeMap<SocketAddr, Vec<&Pod>> = BTreeMap::new();
-    // A pod that the answer does name is where the answer says.
+    // A pod that the answer names has the addresses that the answer gives.
     let lost = |pod: &&Pod| pod.ordinal.is_some() && !ordinals.contains(&pod.ordinal);
     for pod in old.pods.iter().filter(lost) {
         for address in &pod.addresses {
@@ -221,8 +230,8 @@ fn owners(answer: &Answer) -> Owners {
     owners
 }
 
-/// Whether the answer gives the address of this pod to another one. An owner with an ordinal counts
-/// more than one without.
+/// Whether the answer gives this address of `pod` to another pod. An owner with an ordinal takes
+/// precedence over an owner without one.
 fn is_another_pods(owners: &Owners, pod: Option<Ordinal>, address: SocketAddr) -> bool {
     owners.get(&address).is_some_and(|owners| match pod {
         Some(_) => !owners.contains(&pod),
@@ -236,7 +245,7 @@ fn sockets(pod: &FoundPod) -> impl Iterator<Item = SocketAddr> {
         .map(|address| SocketAddr::new(*address, pod.port))
 }
 
-/// The pod as it is after an answer that says `found` of it.
+/// The pod after an answer that contains `found` about it.
 fn relist(
     pod: &Pod,
     mut found: Wanted,
@@ -307,7 +316,7 @@ fn relist(
     }
 }
 
-/// The pod as it is after an answer that may not know of it.
+/// The pod after an incomplete answer that lacks it.
 fn keep(pod: &Pod, owners: &Owners, changes: &mut Vec<Change>) -> Pod {
     let mut kept = pod.clone();
     kept.addresses.retain(|known| {
@@ -324,11 +333,10 @@ fn keep(pod: &Pod, owners: &Owners, changes: &mut Vec<Change>) -> Pod {
     kept
 }
 
-/// Since when the addresses are absent that stay however long that is: those of ordinal 0 that
-/// were listed last. Without the primary's last address nobody could say where writes would go.
-fn kept_for_ever(pod: &Pod) -> Option<Instant> {
-    let primary = pod.ordinal == Some(Ordinal::PRIMARY);
-    let lost = primary && pod.listed().next().is_none();
+/// The `absent_since` of the addresses that are never removed: those of the primary that were
+/// listed last, if none is listed now. Without them writes would have no target.
+fn kept_for_ever(pod: &Pod, primary: Ordinal) -> Option<Instant> {
+    let lost = pod.ordinal == Some(primary) && pod.listed().next().is_none();
     lost.then(|| {
         pod.addresses
             .iter()
@@ -337,9 +345,15 @@ fn kept_for_ever(pod: &Pod) -> Option<Instant> {
     })?
 }
 
-fn remove_expired(pods: &mut Vec<Pod>, now: Instant, grace: Duration, changes: &mut Vec<Change>) {
+fn remove_expired(
+    pods: &mut Vec<Pod>,
+    primary: Ordinal,
+    now: Instant,
+    grace: Duration,
+    changes: &mut Vec<Change>,
+) {
     for pod in pods.iter_mut() {
-        let kept = kept_for_ever(pod);
+        let kept = kept_for_ever(pod, primary);
         let (ordinal, host) = (pod.ordinal, &pod.host);
         pod.addresses.retain(|known| {
             let stays = known.absent_since.is_none_or(|since| {

@@ -1,10 +1,11 @@
 //! The loop that keeps a [`Topology`] up to date.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle as Runtime;
@@ -13,72 +14,73 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::pace::Pace;
+use super::findings::Findings;
+use super::schedule::Schedule;
 use super::{Change, DiscoveryStatus, RefreshConfig, Topology, expire, merge};
-use crate::discovery::{Answer, Resolve, ResolveError};
+use crate::discovery::{Answer, BlockedCalls, Finding, Resolve, ResolveError, findings};
 use crate::observe;
 
-/// How many changes of one look-up are told one by one; of a thousand pods nobody reads them all.
+/// How many changes of one look-up are logged at `info`: of a thousand pods, a list of all changes
+/// is not readable.
 const LOGGED: usize = 20;
 
-/// A handle to the task that looks up a Service again and again and publishes what it finds.
+/// A handle to the task that looks up a Service repeatedly and publishes the results.
 ///
-/// Cheap to clone. The task ends when the last handle is dropped, even in the middle of a look-up;
-/// receivers from [`subscribe`](Self::subscribe) do not keep it alive.
+/// Cheap to clone. The task ends when the last handle is dropped, even during a look-up; receivers
+/// from [`subscribe`](Self::subscribe) do not keep it alive.
 ///
-/// When it looks up:
+/// The times of look-ups:
 ///
-/// * after a success, when the answer's TTL is over, but between
-///   [`min_interval`](RefreshConfig::min_interval) and
-///   [`max_interval`](RefreshConfig::max_interval) later, give or take 10 %;
-/// * while a [`PrimaryWaiter`] lives, every 100 ms for the first second; then at intervals of a
-///   tenth of the time waited so far, up to 5 s;
+/// * after a success, when the answer's TTL ends, but no earlier than
+///   [`min_interval`](RefreshConfig::min_interval) and no later than
+///   [`max_interval`](RefreshConfig::max_interval), with a jitter of 10 %;
+/// * while a [`PrimaryWaiter`] exists, every 100 ms for the first second; then at least every 250
+///   ms; after 30 s of waiting (or while DNS does not answer) at least every second;
 /// * after [`resolve_now`](Self::resolve_now) or a failure, 250 ms after the end of the last
-///   look-up (at once if that is past); if this goes on for more than 3 s, or DNS does not answer,
-///   at random intervals that double up to 5 s.
+///   look-up (at once if that time is past). If such demands continue for more than 3 s, or DNS
+///   does not answer, at random intervals that double up to 5 s.
 ///
-/// A failed look-up or an empty answer takes no pod away; see [`merge`] for what does.
+/// A failed look-up or an empty answer removes no pod; `merge` documents what does.
 #[derive(Clone, Debug)]
 pub struct Discovery {
     task: Arc<Task>,
 }
 
-/// While one lives, a caller waits for a primary and look-ups are urgent; see [`Discovery`].
+/// Makes look-ups urgent while it exists, because a caller waits for a primary; see [`Discovery`].
 #[derive(Debug)]
 #[must_use = "look-ups are urgent only while it lives"]
 pub struct PrimaryWaiter {
     shared: Weak<Shared>,
 }
 
-/// Ends the task when the last handle goes.
+/// Aborts the task when the last handle is dropped.
 #[derive(Debug)]
 struct Task {
     shared: Arc<Shared>,
     abort: AbortHandle,
 }
 
-/// What handles and task share.
+/// The state that the handles and the task share.
 struct Shared {
     name: String,
     config: RefreshConfig,
     topology: watch::Sender<Arc<Topology>>,
+    findings: Findings,
     status: Mutex<DiscoveryStatus>,
-    /// A look-up is wanted that begins after this was set.
+    /// A look-up is demanded that begins after this was set.
     poked: AtomicBool,
-    /// Living [`PrimaryWaiter`]s.
+    /// The number of [`PrimaryWaiter`]s.
     waiters: AtomicUsize,
-    /// Tells the task that `poked` or `waiters` changed.
+    /// Notifies the task that `poked` or `waiters` changed.
     wake: Notify,
     stopped: AtomicBool,
 }
 
-/// Says that the task is gone, however it went.
+/// Marks discovery as stopped when the task ends, for any reason.
 struct Ended(Arc<Shared>);
 
-// === impl Discovery ===
-
 impl Discovery {
-    /// Starts looking up on `runtime`, the first time at once.
+    /// Starts look-ups on `runtime`; the first one begins at once.
     pub fn start(resolve: Arc<dyn Resolve>, config: RefreshConfig, runtime: &Runtime) -> Self {
         Self::start_with(resolve, config, runtime, rand::random)
     }
@@ -92,8 +94,9 @@ impl Discovery {
     ) -> Self {
         let shared = Arc::new(Shared {
             name: resolve.describe(),
+            topology: watch::Sender::new(Arc::new(Topology::with_primary(config.primary))),
             config,
-            topology: watch::Sender::new(Arc::default()),
+            findings: Findings::default(),
             status: Mutex::default(),
             poked: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
@@ -107,7 +110,7 @@ impl Discovery {
         }
     }
 
-    /// What is looked up.
+    /// The name that is looked up.
     pub fn name(&self) -> &str {
         &self.shared().name
     }
@@ -117,14 +120,14 @@ impl Discovery {
         Arc::clone(&self.shared().topology.borrow())
     }
 
-    /// Follows the snapshots. A slow receiver sees only the latest. It is closed when the last
-    /// handle is dropped.
+    /// Subscribes to the snapshots. A slow receiver sees only the latest. The channel closes when
+    /// the last handle is dropped.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Topology>> {
         self.shared().topology.subscribe()
     }
 
-    /// Asks for a look-up that begins after this call. Returns at once; any number of calls before
-    /// it begins lead to one look-up.
+    /// Demands a look-up that begins after this call. Returns at once; all calls before that
+    /// look-up begins share it.
     pub fn resolve_now(&self) {
         let shared = self.shared();
         if !shared.poked.swap(true, Ordering::AcqRel) {
@@ -132,9 +135,9 @@ impl Discovery {
         }
     }
 
-    /// Makes look-ups urgent for as long as the returned guard lives: every 100 ms at first, see
-    /// [`Discovery`]. The time that all guards so far lived counts, less what has passed without
-    /// one: callers that come and go are no more urgent than one who stays.
+    /// Makes look-ups urgent while the returned guard exists: every 100 ms at first, see
+    /// [`Discovery`]. The schedule depends on the total time with a guard, minus half of the time
+    /// without one: several short waits are no more urgent than one long wait.
     pub fn wait_for_primary(&self) -> PrimaryWaiter {
         let shared = self.shared();
         if shared.waiters.fetch_add(1, Ordering::AcqRel) == 0 {
@@ -145,13 +148,28 @@ impl Discovery {
         }
     }
 
-    /// How discovery has fared so far.
+    /// The success and failure counts of discovery.
     pub fn status(&self) -> DiscoveryStatus {
         self.shared().status().clone()
     }
 
-    /// Waits for the first good answer and returns the snapshot; at once if there was one.
-    /// Waits as long as that takes, unless discovery is stopped: then the snapshot is empty.
+    /// The findings of the last look-up about the set-up and DNS.
+    pub(crate) fn findings(&self) -> Arc<[Finding]> {
+        self.shared().findings.latest()
+    }
+
+    /// Returns when a look-up has a finding that bars calls and for which `concerns` is true: such
+    /// calls would wait in vain.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping the future loses nothing.
+    pub(crate) async fn barred(&self, concerns: impl Fn(BlockedCalls) -> bool) {
+        self.shared().findings.barred(concerns).await;
+    }
+
+    /// Waits for the first good answer and returns the snapshot; returns at once if there was one.
+    /// The wait has no time limit. If discovery is stopped, the returned snapshot is empty.
     ///
     /// # Cancel safety
     ///
@@ -165,13 +183,13 @@ impl Discovery {
         }
     }
 
-    /// Ends the task; the last snapshot stays readable.
+    /// Stops the task; the last snapshot stays readable.
     pub fn stop(&self) {
         self.task.abort.abort();
         self.shared().stop();
     }
 
-    /// Whether the task is gone: stopped, or its runtime was shut down.
+    /// Whether the task has ended: it was stopped, or its runtime was shut down.
     pub fn is_stopped(&self) -> bool {
         self.shared().stopped.load(Ordering::Acquire)
     }
@@ -181,8 +199,6 @@ impl Discovery {
     }
 }
 
-// === impl PrimaryWaiter ===
-
 impl Drop for PrimaryWaiter {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
@@ -191,15 +207,11 @@ impl Drop for PrimaryWaiter {
     }
 }
 
-// === impl Task ===
-
 impl Drop for Task {
     fn drop(&mut self) {
         self.abort.abort();
     }
 }
-
-// === impl Ended ===
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -207,22 +219,21 @@ impl Drop for Ended {
     }
 }
 
-// === impl Shared ===
-
 impl Shared {
     fn status(&self) -> MutexGuard<'_, DiscoveryStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+        self.status.lock()
     }
 
     fn stop(&self) {
         if !self.stopped.swap(true, Ordering::AcqRel) {
-            // Wakes those who wait for a first answer.
+            // Wakes the callers of `first_answer`.
             self.topology.send_modify(|_| ());
         }
     }
 
-    /// Waits until a look-up is due; meanwhile removes what has been absent long enough.
-    async fn due(&self, pace: &mut Pace) {
+    /// Waits until a look-up is due; meanwhile removes addresses that have been absent for the
+    /// grace period.
+    async fn due(&self, pace: &mut Schedule) {
         loop {
             let now = Instant::now();
             if !pace.is_demanded() && self.poked.load(Ordering::Acquire) {
@@ -241,12 +252,13 @@ impl Shared {
         }
     }
 
-    /// Removes what has been absent long enough, and says when there will be more.
+    /// Removes addresses that have been absent for the grace period. Returns when the next one
+    /// expires.
     fn expire(&self, now: Instant) -> Option<Instant> {
         let grace = self.config.grace;
         let topology = Arc::clone(&self.topology.borrow());
         let expiry = topology.next_expiry(grace);
-        // This runs with every wake-up; nothing is copied unless there is something to remove.
+        // This runs at every wake-up, so it copies nothing unless an address has to be removed.
         if expiry.is_none_or(|expiry| expiry > now) {
             return expiry;
         }
@@ -256,7 +268,7 @@ impl Shared {
         expiry
     }
 
-    /// Removes what is absent long enough while a look-up takes its time.
+    /// Removes expired addresses while a look-up is running.
     async fn keep_expiring(&self) -> Infallible {
         loop {
             match self.expire(Instant::now()) {
@@ -266,7 +278,7 @@ impl Shared {
         }
     }
 
-    /// One look-up that ends, whatever the resolver does.
+    /// One look-up. It always ends, even if the resolver hangs or panics.
     async fn look_up(&self, resolve: &dyn Resolve) -> Result<Answer, ResolveError> {
         let look_up = AssertUnwindSafe(async { resolve.resolve().await }).catch_unwind();
         let name = || self.name.clone();
@@ -309,10 +321,15 @@ impl Shared {
         let topology = Arc::clone(&self.topology.borrow());
         let (next, changes) = merge(&topology, answer, now, self.config.grace);
         self.publish(&topology, next, &changes);
+        let found = findings(Ok(answer), self.config.primary);
+        let topology = Arc::clone(&self.topology.borrow());
+        self.findings.warn_of(&found, &topology, &self.name);
+        self.findings.publish(found);
     }
 
     fn note_failure(&self, error: ResolveError, now: Instant) {
         self.count_look_up(error.kind());
+        let found = findings(Err(&error), self.config.primary);
         let first = {
             let mut status = self.status();
             status.look_ups += 1;
@@ -324,10 +341,12 @@ impl Shared {
             status.failures_in_a_row == 1
         };
         if first {
-            warn!(service = %self.name, %error, "discovery fails; the known pods stay");
+            let check = found.first().map(tracing::field::display);
+            warn!(service = %self.name, %error, check, "discovery fails; the known pods stay");
         } else {
             debug!(service = %self.name, %error, "discovery still fails");
         }
+        self.findings.publish(found);
     }
 
     fn count_look_up(&self, outcome: &str) {
@@ -368,10 +387,10 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// The task. It holds nothing that keeps a handle alive.
+/// The task. It must not hold a handle, or it would keep itself alive.
 async fn run(ended: Ended, resolve: Arc<dyn Resolve>, mut random: impl FnMut() -> f64) {
     let shared = &ended.0;
-    let mut pace = Pace::new(shared.config.min_interval, shared.config.max_interval);
+    let mut pace = Schedule::new(shared.config.min_interval, shared.config.max_interval);
     loop {
         shared.due(&mut pace).await;
         shared.poked.store(false, Ordering::Release);
@@ -388,7 +407,7 @@ async fn run(ended: Ended, resolve: Arc<dyn Resolve>, mut random: impl FnMut() -
                 shared.take(&answer, now);
             }
             Err(error) => {
-                pace.fail(now, !error.is_absence(), random());
+                pace.fail(now, error.is_trouble(), random());
                 shared.note_failure(error, now);
             }
         }

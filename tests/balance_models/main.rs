@@ -2,8 +2,8 @@
 //!
 //! The files under `src/balance` are compiled here once more, with shuttle's locks and atomics in
 //! place of std's: what is checked is the code that runs. Each model is small, and is run under
-//! many schedules. One that never ends is reported by shuttle as a deadlock, so a lost wake-up fails
-//! the test.
+//! many schedules. One that never ends is reported by shuttle as a deadlock, so a lost wake-up
+//! fails the test.
 //!
 //! ```text
 //! cargo test --test balance_models
@@ -11,14 +11,12 @@
 #![allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
 
 mod balance;
-#[path = "../../src/brief.rs"]
-mod brief;
 
 use balance::guard::{Guard, InLine, Wishes};
 use balance::health::HealthConfig;
 use balance::line::{News, Seat};
 use balance::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
-use balance::vitals::{Bell, Vitals};
+use balance::vitals::{Announcer, Vitals};
 use shuttle::future::block_on;
 use shuttle::thread;
 use std::task::Poll;
@@ -33,7 +31,7 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
     shuttle::check_pct(move || again(), SCHEDULES, 3);
 }
 
-fn endpoint(bell: &Arc<Bell>, name: &str) -> Arc<Vitals> {
+fn endpoint(bell: &Arc<Announcer>, name: &str) -> Arc<Vitals> {
     // A probe is due at once.
     let config = HealthConfig::default().with_base(Duration::ZERO);
     Arc::new(Vitals::new(name.to_owned(), config, None, Arc::clone(bell)))
@@ -122,7 +120,7 @@ fn give_back(room: &Room, guard: Guard) {
 #[test]
 fn counter_and_line_room_that_is_given_back_reaches_every_call_that_waits() {
     explore(|| {
-        let bell = Arc::new(Bell::new());
+        let bell = Arc::new(Announcer::new());
         let (vitals, room) = (endpoint(&bell, "a"), Room::new(0));
         let held = Guard::new(&vitals);
         let waiters: Vec<_> = (0..2)
@@ -146,7 +144,7 @@ fn counter_and_line_room_that_is_given_back_reaches_every_call_that_waits() {
 #[test]
 fn a_call_that_goes_away_while_it_is_told_of_room_leaves_it_to_the_next() {
     explore(|| {
-        let bell = Arc::new(Bell::new());
+        let bell = Arc::new(Announcer::new());
         let (vitals, room) = (endpoint(&bell, "a"), Room::new(0));
         let held = Guard::new(&vitals);
         let first = Waiter::join(&vitals, &room);
@@ -178,7 +176,7 @@ fn a_call_that_goes_away_while_it_is_told_of_room_leaves_it_to_the_next() {
 #[test]
 fn room_that_an_endpoints_own_line_does_not_need_reaches_a_call_outside_it() {
     explore(|| {
-        let bell = Arc::new(Bell::new());
+        let bell = Arc::new(Announcer::new());
         let (vitals, room) = (endpoint(&bell, "a"), Room::new(0));
         let held = Guard::new(&vitals);
         let other = Guard::new(&vitals);
@@ -211,7 +209,7 @@ fn room_that_an_endpoints_own_line_does_not_need_reaches_a_call_outside_it() {
 #[test]
 fn a_call_that_gives_up_in_an_endpoints_own_line_leaves_the_room_to_a_call_outside_it() {
     explore(|| {
-        let bell = Arc::new(Bell::new());
+        let bell = Arc::new(Announcer::new());
         let (vitals, room) = (endpoint(&bell, "a"), Room::new(0));
         let held = Guard::new(&vitals);
         let lined = (InLine::new(&vitals), Guard::new(&vitals));
@@ -237,7 +235,7 @@ fn a_call_that_gives_up_in_an_endpoints_own_line_leaves_the_room_to_a_call_outsi
 #[test]
 fn snapshot_a_set_published_while_a_call_looks_is_seen() {
     explore(|| {
-        let bell = Arc::new(Bell::new());
+        let bell = Arc::new(Announcer::new());
         let set: Arc<Mutex<Vec<Arc<Vitals>>>> = Arc::default();
         let waiter = {
             let (bell, set) = (Arc::clone(&bell), Arc::clone(&set));
@@ -270,7 +268,7 @@ fn snapshot_a_set_published_while_a_call_looks_is_seen() {
 #[test]
 fn probe_token_one_at_a_time_and_back_when_it_is_dropped() {
     explore(|| {
-        let bell = Arc::new(Bell::new());
+        let bell = Arc::new(Announcer::new());
         let vitals = endpoint(&bell, "a");
         vitals.condemn(vitals.term(), "dead".to_owned());
         let probing = Arc::new(AtomicUsize::new(0));
@@ -287,7 +285,7 @@ fn probe_token_one_at_a_time_and_back_when_it_is_dropped() {
                     match n {
                         0 => drop(token),
                         1 => token.failed("still dead".to_owned()),
-                        _ => token.learnt_nothing(Duration::ZERO),
+                        _ => token.overloaded("no room".to_owned()),
                     }
                 })
             })
@@ -306,7 +304,7 @@ fn probe_token_one_at_a_time_and_back_when_it_is_dropped() {
 #[test]
 fn a_call_that_comes_while_a_prober_ends_starts_the_next_one() {
     explore(|| {
-        let bell = Arc::new(Bell::new());
+        let bell = Arc::new(Announcer::new());
         let vitals = endpoint(&bell, "a");
         vitals.condemn(vitals.term(), "dead".to_owned());
         let claim = vitals.claim_prober().expect("nobody else probes");
@@ -342,7 +340,7 @@ fn a_call_that_comes_while_a_prober_ends_starts_the_next_one() {
 #[test]
 fn suspicions_and_failures_of_one_event_eject_once() {
     explore(|| {
-        let bell = Arc::new(Bell::new());
+        let bell = Arc::new(Announcer::new());
         let vitals = endpoint(&bell, "a");
         let guards: Vec<_> = (0..3).map(|_| Guard::new(&vitals)).collect();
         let before = vitals.term();
@@ -372,7 +370,7 @@ fn suspicions_and_failures_of_one_event_eject_once() {
 #[test]
 fn no_more_calls_wait_than_may() {
     explore(|| {
-        let bell = Arc::new(Bell::new());
+        let bell = Arc::new(Announcer::new());
         let held = Arc::new(AtomicUsize::new(0));
         let callers: Vec<_> = (0..3)
             .map(|_| {

@@ -1,13 +1,14 @@
-//! What has to be true of the servers once everything is healed.
+//! What must hold for the servers' data after everything is healed.
 
-use crate::load::{Fate, Record};
+use crate::record::{Fate, Record};
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::lab::ServerKind;
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::lab::ServerKind;
+use headless_mysql_testkit::stage::Stage;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The rows: acknowledged ones once, refused ones not, unknown ones at most once, pairs whole, and
-/// all of them written by who was the primary (`offices`) at that time. The same on every server.
+/// Checks the rows: an acknowledged write is there once, a refused one is missing, an unknown one
+/// is there at most once, and pairs are complete. Each row was written by the primary of that time
+/// (`offices`). Every server has the same rows.
 pub(crate) async fn check_rows(stage: &Stage, record: &Record, offices: &[u32]) {
     let primary = stage.lab.primary();
     let mut all = Vec::new();
@@ -16,7 +17,7 @@ pub(crate) async fn check_rows(stage: &Stage, record: &Record, offices: &[u32]) 
         conn.query_drop(format!("USE {}", stage.lab.database()))
             .await
             .unwrap();
-        // The numbers go on where the last primary has left off.
+        // The `at` numbers increase across primaries, so they order the rows by time.
         let rows = "SELECT id, pod, at FROM entries ORDER BY at";
         let rows: Vec<(u64, u32, u64)> = conn.query(rows).await.unwrap();
         all.push(rows);
@@ -52,8 +53,8 @@ pub(crate) async fn check_rows(stage: &Stage, record: &Record, offices: &[u32]) 
     }
 }
 
-/// Every server has executed the same: none anything of its own while it was no primary. (MariaDB shows
-/// the last transaction only; replication, which is strict, breaks at one in between.)
+/// Every server has executed the same transactions, and none of its own while it was a replica.
+/// (MariaDB shows the last transaction only, but its strict replication stops at any extra one.)
 pub(crate) async fn check_same_history(stage: &Stage, kind: ServerKind) {
     let mut all = BTreeSet::new();
     for ordinal in stage.lab.ordinals() {
@@ -68,7 +69,7 @@ pub(crate) async fn check_same_history(stage: &Stage, kind: ServerKind) {
     assert_eq!(all.len(), 1, "{all:?}");
 }
 
-/// No replica has executed anything of its own.
+/// No replica has executed a transaction of its own.
 pub(crate) async fn check_history(stage: &Stage, kind: ServerKind) {
     for ordinal in 1..3 {
         let mut conn = stage.lab.admin(ordinal).await.unwrap();

@@ -1,180 +1,43 @@
-//! Which faults strike, when, and for how long: all of it from one seed.
+//! How each fault is applied to the servers, their network, DNS and this process, and how it ends.
+//!
+//! Each fault restores the state before it. Faults of servers happen one at a time, and faults of
+//! DNS happen in parallel to them. [`limits`](crate::limits) contains the faults of limits and
+//! options.
 
+use crate::PATIENCE;
 use crate::doors::Doors;
+use crate::limits;
 use crate::load::Load;
-use crate::{Office, PATIENCE};
-use headless_mysql::Cluster;
-use headless_mysql::testkit::dns::Fault as DnsFault;
-use headless_mysql::testkit::proxy::NetFault;
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use crate::plan::{Fault, Plan, Strike, Tally};
+use headless_mysql::{Cluster, Config};
+use headless_mysql_testkit::dns::Fault as DnsFault;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// What strikes.
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    Kill,
-    Freeze,
-    MoveAfterRestart,
-    Swap,
-    PrimaryReadOnly,
-    ReplicaWritable,
-    /// A replica is writable, and seen to be: nobody can tell which of the two is the primary.
-    TwoWritable,
-    /// A planned switch-over.
-    Promote,
-    Net(NetFault),
-    NotReady,
-    Dns(DnsFault),
-    DnsStale,
-    DnsFlapping,
-    /// Long enough for several look-ups.
-    DnsEmpty,
-}
-
-/// One fault and where it strikes.
-#[derive(Debug, Clone, Copy)]
-struct Strike {
-    fault: Fault,
-    ordinal: u32,
-    lasts: Duration,
-    then: Duration,
-}
-
-/// The faults of a run: some strike servers and their network, some DNS, both at the same time.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    office: Office,
-    pods: Vec<Strike>,
-    dns: Vec<Strike>,
-}
-
-/// What the faults strike.
+/// Everything that the faults are applied to.
 pub(crate) struct Scene<'a> {
     pub(crate) doors: &'a Doors,
     pub(crate) cluster: &'a Cluster,
+    /// The configuration of `cluster`, for processes that start during the run.
+    pub(crate) config: &'a Config,
     pub(crate) load: &'a Load,
+    /// The start of the run, for the times in the printed faults.
+    pub(crate) began: Instant,
 }
 
-/// How many of each kind there were.
-#[derive(Debug, Default)]
-pub(crate) struct Tally(BTreeMap<String, usize>);
-
-impl Plan {
-    pub(crate) fn new(seed: u64, faults: u64, office: Office) -> Self {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let mut plan = Self {
-            office,
-            pods: Vec::new(),
-            dns: Vec::new(),
-        };
-        for n in 0..faults {
-            let of_dns = n % 3 == 2;
-            let strike = Strike {
-                fault: if of_dns {
-                    dns_fault(&mut rng)
-                } else {
-                    plan.pod_fault(&mut rng)
-                },
-                ordinal: rng.random_range(0..3),
-                lasts: Duration::from_millis(rng.random_range(20..500)),
-                then: Duration::from_millis(rng.random_range(0..200)),
-            };
-            if of_dns {
-                &mut plan.dns
-            } else {
-                &mut plan.pods
-            }
-            .push(strike);
-        }
-        plan
+/// Applies the faults of a plan, and ends each one.
+pub(crate) async fn run(plan: Plan, scene: &Scene<'_>) -> Tally {
+    let (pods, dns) = tokio::join!(all(scene, plan.pods), all(scene, plan.dns));
+    let mut tally = pods;
+    for (kind, count) in dns.0 {
+        *tally.0.entry(kind).or_default() += count;
     }
-
-    /// Whether the primary moves is no matter of luck.
-    fn pod_fault(&self, rng: &mut SmallRng) -> Fault {
-        let fault = pod_fault(rng);
-        match (self.office, self.pods.len() % 8) {
-            (Office::Stays, _) => fault,
-            (Office::Moves, 0 | 4) => Fault::Promote,
-            (Office::Moves, 2) => Fault::TwoWritable,
-            (Office::Moves, _) => match fault {
-                // Unseen, that is a primary like any other; see `TwoWritable`.
-                Fault::ReplicaWritable => Fault::PrimaryReadOnly,
-                fault => fault,
-            },
-        }
-    }
-
-    /// Lets the faults strike, and ends each.
-    pub(crate) async fn run(self, scene: &Scene<'_>) -> Tally {
-        let (pods, dns) = tokio::join!(all(scene, self.pods), all(scene, self.dns));
-        let mut tally = pods;
-        for (kind, count) in dns.0 {
-            *tally.0.entry(kind).or_default() += count;
-        }
-        tally
-    }
-}
-
-impl Tally {
-    pub(crate) fn kinds(&self) -> usize {
-        self.0.len()
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = self
-            .0
-            .iter()
-            .map(|(kind, n)| format!("{n} {kind}"))
-            .collect();
-        let all: usize = self.0.values().sum();
-        write!(f, "{all} faults: {}", parts.join(", "))
-    }
-}
-
-fn pod_fault(rng: &mut SmallRng) -> Fault {
-    match rng.random_range(0..13) {
-        0 => Fault::Kill,
-        1 => Fault::Freeze,
-        2 => Fault::MoveAfterRestart,
-        3 => Fault::Swap,
-        4 => Fault::PrimaryReadOnly,
-        5 => Fault::ReplicaWritable,
-        6 => Fault::NotReady,
-        7 => Fault::Net(NetFault::Refuse),
-        8 => Fault::Net(NetFault::AcceptThenClose),
-        9 => Fault::Net(NetFault::BlackHole),
-        10 => Fault::Net(NetFault::HalfOpen),
-        11 => Fault::Net(NetFault::CutAfter(rng.random_range(0..2000))),
-        _ => Fault::Net(NetFault::Slow(Duration::from_millis(
-            rng.random_range(1..40),
-        ))),
-    }
-}
-
-fn dns_fault(rng: &mut SmallRng) -> Fault {
-    match rng.random_range(0..9) {
-        0 => Fault::Dns(DnsFault::ServFail),
-        1 => Fault::Dns(DnsFault::Refused),
-        2 => Fault::Dns(DnsFault::Drop),
-        3 => Fault::Dns(DnsFault::NxDomain),
-        4 => Fault::Dns(DnsFault::Truncated),
-        5 => Fault::Dns(DnsFault::Delay(Duration::from_millis(
-            rng.random_range(50..400),
-        ))),
-        6 => Fault::DnsStale,
-        7 => Fault::DnsFlapping,
-        _ => Fault::DnsEmpty,
-    }
+    tally
 }
 
 impl Scene<'_> {
-    /// Waits until the cluster's idea of who takes the writes is this.
+    /// Waits until the cluster regards exactly these servers as primaries.
     async fn primaries_become(&self, wanted: &[u32]) {
         let wanted: BTreeSet<u32> = wanted.iter().copied().collect();
         let give_up = Instant::now() + PATIENCE;
@@ -190,12 +53,13 @@ impl Scene<'_> {
         }
     }
 
-    /// One server is writable that should not be. It may be so only while the cluster hears of the
-    /// primary that it is: one that cannot be asked is succeeded by whoever is writable, rightly.
+    /// Makes a second server writable by mistake. The cluster must hear from the real primary all
+    /// the while: if the primary does not answer, the other writable server rightly succeeds it.
     async fn two_writable(&self, primary: u32, replica: u32, lasts: Duration) {
         let lab = &self.doors.stage.lab;
         let _dns = self.doors.dns_turn().await;
-        // What it is heard to have become, it was heard to be.
+        // Toggle read-only and wait for both changes: that shows that the cluster hears from the
+        // primary.
         lab.set_read_only(primary, true).await.unwrap();
         self.primaries_become(&[]).await;
         lab.set_read_only(primary, false).await.unwrap();
@@ -213,6 +77,64 @@ impl Scene<'_> {
         lab.set_read_only(replica, true).await.unwrap();
         self.primaries_become(&[primary]).await;
     }
+
+    /// Kills the primary while `replica` lacks acknowledged writes, and makes `replica` writable.
+    /// The client has seen those writes, so it must not write to `replica`.
+    async fn lossy_failover(&self, primary: u32, replica: u32, lasts: Duration) {
+        let lab = &self.doors.stage.lab;
+        let _dns = self.doors.dns_turn().await;
+        lab.stop_replication(replica).await.unwrap();
+        let progress = timeout(PATIENCE, self.load.progress(20)).await;
+        assert!(progress.is_ok(), "mysql-{primary} is not written to");
+        // The client learns the position of its last write a short time later.
+        sleep(Duration::from_secs(1)).await;
+        self.doors.kill(primary).await;
+        lab.set_read_only(replica, false).await.unwrap();
+        let before = self.doors.rows(replica).await;
+        sleep(Duration::from_secs(1) + lasts).await;
+        let after = self.doors.rows(replica).await;
+        lab.set_read_only(replica, true).await.unwrap();
+        assert_eq!(
+            after, before,
+            "written to mysql-{replica}, which lost history"
+        );
+        self.doors.restart(primary).await;
+        lab.repoint_replicas().await.unwrap();
+        self.primaries_become(&[primary]).await;
+    }
+
+    /// Runs another process, whose sessions add to those of the first.
+    async fn newcomer(&self) {
+        let guest = self.load.newcomer(self.config);
+        self.doors.with_guest(guest).await;
+    }
+
+    /// Restarts all pods in the order of their ordinals, each one when the previous one is ready.
+    async fn ordered_start(&self, lasts: Duration) {
+        let doors = self.doors;
+        for ordinal in 0..3 {
+            doors.stage.set_ready(ordinal, false).unwrap();
+            doors.kill(ordinal).await;
+        }
+        for ordinal in 0..3 {
+            doors.restart(ordinal).await;
+            doors.stage.set_ready(ordinal, true).unwrap();
+            self.newcomer().await;
+            sleep(lasts / 3).await;
+        }
+    }
+
+    /// Adds a replica, which DNS lists before it serves, and removes it. Another process starts
+    /// meanwhile.
+    async fn scaled(&self, lasts: Duration) {
+        let doors = self.doors;
+        let ordinal = doors.announce_replica().await;
+        self.newcomer().await;
+        doors.start_announced(ordinal).await;
+        sleep(lasts).await;
+        self.newcomer().await;
+        doors.remove_replica(ordinal).await;
+    }
 }
 
 async fn all(scene: &Scene<'_>, strikes: Vec<Strike>) -> Tally {
@@ -229,6 +151,11 @@ async fn all(scene: &Scene<'_>, strikes: Vec<Strike>) -> Tally {
                 .to_owned(),
             _ => name,
         };
+        let at = scene.began.elapsed();
+        println!(
+            "{at:.1?} {name} {} for {:.1?}",
+            strike.ordinal, strike.lasts
+        );
         *tally.0.entry(name).or_default() += 1;
         one(scene, strike).await;
         sleep(strike.then).await;
@@ -257,6 +184,8 @@ async fn one(scene: &Scene<'_>, strike: Strike) {
         Fault::Freeze => {
             lab.freeze(ordinal).await.unwrap();
             sleep(lasts * 2).await;
+            // The server learns only now which connections the client closed during the fault.
+            doors.unsettle(ordinal);
             lab.thaw(ordinal).await.unwrap();
         }
         Fault::MoveAfterRestart => {
@@ -280,11 +209,11 @@ async fn one(scene: &Scene<'_>, strike: Strike) {
         Fault::Promote => {
             doors.promote(replica).await;
             scene.primaries_become(&[replica]).await;
-            // Each of them writes, or little is proven.
+            // Each primary must take writes, or the run proves little.
             let progress = timeout(PATIENCE, scene.load.progress(20)).await;
             assert!(progress.is_ok(), "mysql-{replica} is not written to");
         }
-        // A write that went astray would be executed.
+        // A misrouted write would be executed rather than refused.
         Fault::ReplicaWritable => {
             lab.set_read_only(replica, false).await.unwrap();
             sleep(lasts).await;
@@ -295,6 +224,32 @@ async fn one(scene: &Scene<'_>, strike: Strike) {
             sleep(lasts).await;
             doors.net(ordinal, None);
         }
+        Fault::LossyFailover => scene.lossy_failover(primary, replica, lasts).await,
+        Fault::FlowsForgotten => {
+            doors.forget_flows(ordinal).await;
+            sleep(lasts).await;
+        }
+        Fault::ServerFull => limits::server_full(doors, ordinal, lasts * 2).await,
+        Fault::AccountFull => limits::account_full(doors, ordinal, lasts * 2).await,
+        Fault::NoDescriptors => limits::no_descriptors(lasts * 2).await,
+        Fault::NoAccount => limits::no_account(doors, replica, lasts).await,
+        Fault::HangingCommits => limits::hanging_commits(doors, primary, lasts * 3).await,
+        Fault::Chain => limits::chain(doors, primary, lasts).await,
+        Fault::SmallPackets => limits::small_packets(doors, ordinal, lasts).await,
+        Fault::Stranger => {
+            doors.lend_to_stranger(ordinal);
+            sleep(lasts * 3).await;
+            doors.straighten();
+            doors.cut(ordinal);
+        }
+        Fault::Blank => {
+            doors.lend_to_blank(0);
+            sleep(lasts * 3).await;
+            doors.straighten();
+            doors.cut(0);
+        }
+        Fault::OrderedStart => scene.ordered_start(lasts).await,
+        Fault::Scaled => scene.scaled(lasts).await,
         Fault::NotReady => {
             doors.stage.set_ready(ordinal, false).unwrap();
             sleep(lasts).await;

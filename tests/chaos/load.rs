@@ -1,11 +1,13 @@
-//! Writers, readers and callers that give up; and the record of what each was told.
+//! The load: writers, readers and callers that give up.
 
+use crate::doors::OURS;
+use crate::limits::SMALL_PACKET;
+use crate::record::{Fate, Record, fate, fate_of_transaction};
 use crate::resources::Lateness;
-use headless_mysql::{Cluster, Error};
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
+use headless_mysql::prelude::*;
+use headless_mysql::{Cluster, Config, Error};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -15,109 +17,15 @@ const WRITERS: usize = 4;
 const READERS: usize = 4;
 const IMPATIENT: usize = 2;
 
-/// How much later than its deadline a call may end.
-const MARGIN: Duration = Duration::from_millis(100);
-
 const INSERT: &str = "INSERT INTO entries (id, pod) VALUES (?, @@server_id)";
 
-/// What became of one write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Acknowledged: it is there, once.
-    Done,
-    /// Refused with a promise that nothing was executed: it is not there.
-    Nothing,
-    /// Nobody can tell: it is there once, or not.
-    Unknown,
+/// The same insert in a longer text, which some servers refuse as too large.
+fn long_insert(id: u64) -> String {
+    let padding = " ".repeat(2 * SMALL_PACKET);
+    format!("INSERT INTO entries (id, pod) {padding} VALUES ({id}, @@server_id)")
 }
 
-/// What all tasks were told.
-#[derive(Debug, Default)]
-pub(crate) struct Record {
-    pub(crate) fates: BTreeMap<u64, Fate>,
-    /// Both are there, or none is.
-    pub(crate) pairs: Vec<(u64, u64)>,
-    reads: u64,
-    failures: BTreeMap<&'static str, u64>,
-    /// How much later than its deadline a call ended at most.
-    overdue: Duration,
-    late: Duration,
-}
-
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |fate| self.fates.values().filter(|f| **f == fate).count();
-        write!(
-            f,
-            "{} writes acknowledged, {} refused, {} unknown; {} reads; failed calls: {:?}; \
-             at most {:?} after a deadline (timers were {:?} late)",
-            count(Fate::Done),
-            count(Fate::Nothing),
-            count(Fate::Unknown),
-            self.reads,
-            self.failures,
-            self.overdue,
-            self.late,
-        )
-    }
-}
-
-impl Record {
-    fn join(&mut self, other: Self) {
-        self.fates.extend(other.fates);
-        self.pairs.extend(other.pairs);
-        self.reads += other.reads;
-        for (kind, count) in other.failures {
-            *self.failures.entry(kind).or_default() += count;
-        }
-        self.overdue = self.overdue.max(other.overdue);
-    }
-
-    fn failed(&mut self, error: &Error) {
-        *self.failures.entry(kind(error)).or_default() += 1;
-    }
-
-    pub(crate) fn check_deadlines(&self) {
-        assert!(self.overdue <= MARGIN + self.late, "{self}");
-    }
-}
-
-fn kind(error: &Error) -> &'static str {
-    match error {
-        Error::Discovery { .. } => "Discovery",
-        Error::NoPrimary { .. } => "NoPrimary",
-        Error::NoReplica { .. } => "NoReplica",
-        Error::QueueFull { .. } => "QueueFull",
-        Error::Connect(_) => "Connect",
-        Error::Timeout { .. } => "Timeout",
-        Error::ConnectionLost { .. } => "ConnectionLost",
-        Error::Interrupted { .. } => "Interrupted",
-        Error::Superseded { .. } => "Superseded",
-        Error::Server { .. } => "Server",
-        Error::RolledBack { .. } => "RolledBack",
-        Error::CommitUnknown { .. } => "CommitUnknown",
-        // Nothing that happens here excuses these.
-        error => panic!("{error}"),
-    }
-}
-
-/// What an error of a single statement says about it.
-fn fate(error: &Error) -> Fate {
-    match error {
-        Error::Timeout { .. } | Error::ConnectionLost { .. } => Fate::Unknown,
-        // Only a server that is read-only, or one that is going down.
-        Error::Server { source, .. } => {
-            assert!([1290, 1836, 1053, 1792].contains(&source.code), "{error}");
-            match source.code {
-                1053 => Fate::Unknown,
-                _ => Fate::Nothing,
-            }
-        }
-        _ => Fate::Nothing,
-    }
-}
-
-/// Ids that no other write has.
+/// Generates ids that are unique among all writes.
 #[derive(Debug, Clone, Default)]
 struct Ids(Arc<AtomicU64>);
 
@@ -127,7 +35,8 @@ impl Ids {
     }
 }
 
-/// Polls `call` so often and then drops it. (By time, hardly any would be cut in the middle.)
+/// Polls `call` at most this many times and then drops it. (A limit by time would rarely drop a
+/// call in the middle.)
 async fn cut<T>(polls: u32, call: impl Future<Output = T>) -> Option<T> {
     let mut call = std::pin::pin!(call);
     let mut polled = 0;
@@ -143,13 +52,14 @@ async fn cut<T>(polls: u32, call: impl Future<Output = T>) -> Option<T> {
 
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
-    written: Arc<AtomicU64>,
-    read: Arc<AtomicU64>,
+    task: Task,
+    /// The records of other processes that have ended.
+    others: Mutex<Record>,
     tasks: Vec<JoinHandle<Record>>,
     lateness: Arc<Lateness>,
 }
 
-/// What each task has.
+/// The state that each task has a clone of.
 #[derive(Clone)]
 struct Task {
     cluster: Cluster,
@@ -175,10 +85,11 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     match n {
                         0..WRITERS => task.write(&mut record).await,
+                        WRITERS..8 if rand::random_ratio(1, 8) => task.borrow(&mut record).await,
                         WRITERS..8 => task.read(&mut record).await,
                         _ => task.give_up(&mut record).await,
                     }
-                    // Faults are to be met by many calls, not by as many as the machine can do.
+                    // Faults should affect many calls, but the load must not use the whole machine.
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 record
@@ -186,16 +97,16 @@ impl Load {
         }
         Self {
             stop,
-            written: task.written,
-            read: task.read,
+            task,
+            others: Mutex::default(),
             tasks,
             lateness: Arc::clone(lateness),
         }
     }
 
-    /// Waits for so many more writes and reads.
+    /// Waits for `count` more writes and `count` more reads.
     pub(crate) async fn progress(&self, count: u64) {
-        let counters = [&self.written, &self.read];
+        let counters = [&self.task.written, &self.task.read];
         let goals = counters.map(|counter| counter.load(Ordering::Relaxed) + count);
         while (0..2).any(|n| counters[n].load(Ordering::Relaxed) < goals[n]) {
             assert!(
@@ -206,15 +117,44 @@ impl Load {
         }
     }
 
-    /// Waits until writes and reads are served again.
+    /// Simulates another process that starts, writes, reads and ends.
+    pub(crate) async fn newcomer(&self, config: &Config) {
+        let mut record = Record::default();
+        let cluster = match Cluster::builder(config.clone()).connect().await {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                record.failed(&error);
+                return self.others.lock().unwrap().join(record);
+            }
+        };
+        let task = Task {
+            cluster,
+            ..self.task.clone()
+        };
+        task.write(&mut record).await;
+        task.read(&mut record).await;
+        self.others.lock().unwrap().join(record);
+    }
+
+    /// Waits until writes and reads succeed again.
     pub(crate) async fn recovered(&self, patience: Duration) {
+        let count = || {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (count(&self.task.written), count(&self.task.read))
+        };
+        let before = count();
         let progress = timeout(patience, self.progress(200)).await;
-        assert!(progress.is_ok(), "no recovery within {patience:?}");
+        assert!(
+            progress.is_ok(),
+            "no recovery within {patience:?}: (writes, reads) were {before:?}, are {:?}: {:#?}",
+            count(),
+            self.task.cluster.status()
+        );
     }
 
     pub(crate) async fn stop(self) -> Record {
         self.stop.store(true, Ordering::Relaxed);
-        let mut all = Record::default();
+        let mut all = self.others.into_inner().unwrap();
         for task in self.tasks {
             all.join(task.await.unwrap());
         }
@@ -232,7 +172,11 @@ impl Task {
         } else {
             let id = self.ids.next();
             let insert = self.cluster.primary().deadline(within);
-            let fate = match insert.exec_drop(INSERT, (id,)).await {
+            let done = match rand::random_ratio(1, 8) {
+                true => insert.query_drop(long_insert(id)).await,
+                false => insert.exec_drop(INSERT, (id,)).await,
+            };
+            let fate = match done {
                 Ok(()) => Fate::Done,
                 Err(error) => {
                     record.failed(&error);
@@ -251,7 +195,7 @@ impl Task {
         }
     }
 
-    /// Two rows in a transaction.
+    /// Writes two rows in one transaction.
     async fn write_pair(&self, record: &mut Record, within: Duration) {
         let ids = (self.ids.next(), self.ids.next());
         let transaction = async {
@@ -265,11 +209,7 @@ impl Task {
             Ok(_) => Fate::Done,
             Err(error) => {
                 record.failed(&error);
-                match error {
-                    Error::CommitUnknown { .. } => Fate::Unknown,
-                    // Whatever it was: without a COMMIT nothing stays.
-                    _ => Fate::Nothing,
-                }
+                fate_of_transaction(&error)
             }
         };
         record.fates.insert(ids.0, fate);
@@ -283,23 +223,65 @@ impl Task {
         let began = Instant::now();
         let asked: u64 = rand::random();
         let read = self.cluster.replicas().deadline(within);
-        // In both protocols: an answer to the one is none to the other.
-        let answer: Result<Option<u64>, Error> = match rand::random() {
-            true => read.exec_first("SELECT ?", (asked,)).await,
-            false => read.query_first(format!("SELECT {asked}")).await,
+        // Use both protocols at random: an answer of one is not valid in the other.
+        let answer: Result<Option<(u64, String)>, Error> = match rand::random() {
+            true => {
+                read.exec_first("SELECT ?, name FROM origin", (asked,))
+                    .await
+            }
+            false => {
+                let select = format!("SELECT {asked}, name FROM origin");
+                read.query_first(select).await
+            }
         };
         match answer {
             Ok(answer) => {
-                assert_eq!(answer, Some(asked), "another statement's row");
+                self.check_row(answer, asked);
                 record.reads += 1;
                 self.read.fetch_add(1, Ordering::Relaxed);
             }
+            // No fault makes a server refuse a read with an error.
+            Err(error @ Error::Server { .. }) => panic!("{error}: {:#?}", self.cluster.status()),
             Err(error) => record.failed(&error),
         }
         record.overdue = record.overdue.max(began.elapsed().saturating_sub(within));
     }
 
-    /// Calls that are dropped at any moment.
+    /// Checks that a connection has none of its last user's session state, and leaves some in it.
+    async fn borrow(&self, record: &mut Record) {
+        let within = Duration::from_secs(1);
+        let route = match rand::random() {
+            true => self.cluster.primary(),
+            false => self.cluster.replicas(),
+        };
+        let used = async {
+            let mut conn = route.deadline(within).conn().await?;
+            let left: Option<Option<u64>> = conn.query_first("SELECT @left_behind").await?;
+            assert_eq!(left, Some(None), "the session of another");
+            conn.query_drop("SET @left_behind = 1").await?;
+            Ok::<(), Error>(())
+        };
+        match used.await {
+            Ok(()) => {}
+            Err(error @ Error::Server { .. }) => panic!("{error}"),
+            Err(error) => record.failed(&error),
+        }
+    }
+
+    /// Checks that the row is the requested one, from one of our servers.
+    fn check_row(&self, row: Option<(u64, String)>, asked: u64) {
+        let (answer, origin) = row.unzip();
+        assert_eq!(answer, Some(asked), "another statement's row");
+        let status = || self.cluster.status();
+        assert_eq!(
+            origin.as_deref(),
+            Some(OURS),
+            "another cluster's row: {:#?}",
+            status()
+        );
+    }
+
+    /// Makes calls that are dropped at a random moment.
     async fn give_up(&self, record: &mut Record) {
         let polls = rand::random_range(0..24);
         if rand::random() {
@@ -307,9 +289,9 @@ impl Task {
             let read = self
                 .cluster
                 .replicas()
-                .query_first::<u64>(format!("SELECT {asked}"));
-            if let Some(Ok(answer)) = cut(polls, read).await {
-                assert_eq!(answer, Some(asked), "another statement's row");
+                .query_first(format!("SELECT {asked}, name FROM origin"));
+            if let Some(Ok(row)) = cut(polls, read).await {
+                self.check_row(row, asked);
             }
         } else {
             let id = self.ids.next();

@@ -1,15 +1,17 @@
-//! Everything that can go wrong, at random and at once, on real servers; and then a look at what is
-//! left of the promises.
+//! Random faults on real servers, several at once; afterwards the promises of the crate are
+//! checked.
 //!
-//! `CHAOS_FAULTS` says how many faults (a few by default, so that the suite stays quick),
+//! `CHAOS_FAULTS` sets the number of faults (a few by default, so that the suite stays quick).
 //! `CHAOS_SEED` replays the faults of a run that printed it.
 //!
-//! Each kind of server has two runs: one whose primary is `mysql-0` for good, and one, with a third
-//! of the faults, whose primary is found and moves from pod to pod. It moves by planned switch-overs
-//! only (read-only first, then the replicas catch up, then another one takes writes), and nobody is
-//! killed during one: with asynchronous replication, whoever promotes a replica of a primary that
-//! was killed loses what it had not sent yet, and no client can help that. Between the switch-overs
-//! the primary is killed, frozen, moved and cut off like all others, and comes back as what it was.
+//! Each kind of server has two runs. In the first, the primary is always `mysql-0`. In the second,
+//! with a third of the faults, the primary is detected and moves from pod to pod. It moves by
+//! planned switch-overs only: it becomes read-only, the replicas catch up, and another server
+//! becomes writable. No server is killed during a switch-over. With asynchronous replication,
+//! promoting a replica of a killed primary loses what the primary had not sent yet, and no client
+//! can prevent that. Between switch-overs the primary is killed, frozen, moved and cut off like the
+//! other servers, and returns in its role. A replica that becomes writable meanwhile, and lacks
+//! acknowledged writes, must receive no writes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,30 +21,42 @@
 mod checks;
 mod doors;
 mod faults;
+mod limits;
 mod load;
+mod plan;
+mod record;
 mod resources;
+mod sessions;
+#[path = "../staged/mod.rs"]
+mod staged;
 
 use checks::{check_history, check_rows, check_same_history};
-use doors::Doors;
-use faults::{Plan, Scene};
+use doors::{Doors, OURS, create_tables};
+use faults::Scene;
 use headless_mysql::Cluster;
 use headless_mysql::config::PrimaryBy;
-use headless_mysql::prelude::*;
-use headless_mysql::testkit::lab::{Lab, Nodes, ServerKind};
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::lab::{Lab, Nodes, ServerKind};
+use headless_mysql_testkit::stage::Stage;
 use load::Load;
+use plan::Plan;
 use resources::{Lateness, Resources};
+use sessions::Sessions;
+use staged::Staged as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-/// The runs look at the resources of the process, so they take turns.
+/// Serialises the runs, because each one measures the resources of the whole process.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// How long anything may take once everything is healed.
+/// The longest time that anything may take after everything is healed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether the primary's office stays with one pod.
+/// The client's maximum number of connections per pod.
+const MAX_CONNECTIONS: usize = 8;
+
+/// Whether the primary stays on one pod or moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Office {
     Stays,
@@ -79,29 +93,20 @@ async fn the_promises_hold_while_the_primary_moves_through_chaos_on_mysql() {
 async fn chaos(kind: ServerKind, office: Office) {
     let _turn = TURN.lock().await;
     let seed = number("CHAOS_SEED").unwrap_or_else(rand::random);
-    let faults = number("CHAOS_FAULTS").unwrap_or(30);
+    let faults = number("CHAOS_FAULTS").unwrap_or(15);
     println!("{kind:?}, the primary {office:?}: CHAOS_SEED={seed} CHAOS_FAULTS={faults}");
-    let (faults, primary_by) = match office {
+    let (count, primary_by) = match office {
         Office::Stays => (faults, PrimaryBy::Ordinal),
         Office::Moves => (faults.div_ceil(3), PrimaryBy::Detected),
     };
 
-    // A server that is killed must keep what it acknowledged.
+    // A killed server must keep its acknowledged writes.
     let lab = Lab::builder()
         .server(kind)
         .replicas(2)
         .server_option(Nodes::All, "--innodb-flush-log-at-trx-commit=2");
     let stage = Arc::new(Stage::with(lab).await.unwrap());
-    let mut root = stage.lab.admin(0).await.unwrap();
-    // No key that would hide a write that ran twice.
-    let create = "CREATE TABLE entries (id BIGINT NOT NULL, pod VARCHAR(64) NOT NULL, \
-                  at BIGINT AUTO_INCREMENT PRIMARY KEY, KEY (id))";
-    root.query_drop(format!("USE {}", stage.lab.database()))
-        .await
-        .unwrap();
-    root.query_drop(create).await.unwrap();
-    drop(root);
-    stage.lab.wait_for_replication(PATIENCE).await.unwrap();
+    create_tables(&stage.lab, OURS).await;
 
     let doors = Arc::new(Doors::open(Arc::clone(&stage)).await);
     let before = Resources::now();
@@ -112,8 +117,8 @@ async fn chaos(kind: ServerKind, office: Office) {
         .with_checkout_timeout(Duration::from_secs(2))
         .with_statement_timeout(Some(Duration::from_secs(2)))
         .with_grace(Duration::from_secs(5))
-        .with_max_connections(8);
-    let cluster = Cluster::builder(config).connect().await.unwrap();
+        .with_max_connections(MAX_CONNECTIONS);
+    let cluster = Cluster::builder(config.clone()).connect().await.unwrap();
     let lateness = Lateness::watch();
     let load = Load::start(&cluster, &lateness);
     load.progress(200).await;
@@ -122,9 +127,12 @@ async fn chaos(kind: ServerKind, office: Office) {
     let scene = Scene {
         doors: &doors,
         cluster: &cluster,
+        config: &config,
         load: &load,
+        began: Instant::now(),
     };
-    let tally = Plan::new(seed, faults, office).run(&scene).await;
+    let sessions = Sessions::watch(Arc::clone(&doors), MAX_CONNECTIONS as u64);
+    let tally = faults::run(Plan::new(seed, count, office), &scene).await;
     doors.heal().await;
     load.recovered(PATIENCE).await;
     let record = load.stop().await;
@@ -133,15 +141,22 @@ async fn chaos(kind: ServerKind, office: Office) {
 
     stage.lab.wait_for_replication(PATIENCE).await.unwrap();
     check_rows(&stage, &record, &doors.offices()).await;
+    assert_eq!(
+        doors.rows_elsewhere().await,
+        0,
+        "written to servers of others"
+    );
     match office {
         Office::Stays => check_history(&stage, kind).await,
         Office::Moves => {
-            assert!(faults == 0 || doors.offices().len() > 1);
+            assert!(count == 0 || doors.offices().len() > 1);
             check_same_history(&stage, kind).await;
         }
     }
     record.check_deadlines();
-    assert!(faults < 30 || tally.kinds() > 5, "{tally}");
+    sessions.check();
+    drop(sessions);
+    assert!(count < 30 || tally.kinds() > 5, "{tally}");
     warm.check_memory();
     drop((cluster, lateness));
     before.come_back(PATIENCE).await;

@@ -1,4 +1,4 @@
-//! What the process uses, and how late it runs.
+//! The resources that the process uses, and how late its timers are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,16 +7,17 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// Tasks, sockets and memory of this process.
+/// The tasks, sockets and memory of this process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resources {
     tasks: usize,
     sockets: usize,
-    /// KiB in memory.
+    /// Resident memory in KiB.
     resident: usize,
 }
 
-/// What a run may grow by: buffers of the allocator and of the runtime, the record of the run.
+/// The growth in KiB that a run may cause: buffers of the allocator and the runtime, and the
+/// record.
 const GROWTH: usize = 64 * 1024;
 
 impl Resources {
@@ -46,7 +47,7 @@ impl Resources {
         );
     }
 
-    /// Waits until no task and no socket is left that was not there.
+    /// Waits until there are no more tasks and sockets than in `self`.
     pub(crate) async fn come_back(&self, patience: Duration) {
         let give_up = Instant::now() + patience;
         loop {
@@ -60,8 +61,8 @@ impl Resources {
     }
 }
 
-/// How late a timer of this process was at most: what a call may be late by is counted from there,
-/// or a busy machine would look like a broken promise.
+/// The largest delay of a timer in this process. Deadlines of calls are judged relative to it, so
+/// that a busy machine does not look like a broken promise.
 #[derive(Debug)]
 pub(crate) struct Lateness {
     worst: Arc<AtomicU64>,

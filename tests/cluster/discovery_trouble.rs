@@ -1,21 +1,22 @@
-//! Trouble with DNS never takes a working connection away.
+//! Trouble with DNS never affects a working connection.
 
+use crate::staged::Staged as _;
 use crate::support::{World, connections, eventually, insert, stage};
 use headless_mysql::mysql_async::Conn;
 use headless_mysql::mysql_async::prelude::Queryable;
-use headless_mysql::testkit::dns::{Fault, PodSpec};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, PodConn};
+use headless_mysql_testkit::dns::{Fault, PodSpec};
+use headless_mysql_testkit::stage::Stage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How long each kind of trouble lasts at least.
+/// The minimum duration of each kind of trouble.
 const SPELL: Duration = Duration::from_secs(1);
 
-/// Asks DNS often, so that a spell is many look-ups.
+/// A world with frequent look-ups, so that several happen during each trouble.
 async fn world(replicas: u32) -> World {
     let stage = stage(replicas).await;
     let (min, max) = (Duration::from_millis(20), Duration::from_millis(50));
@@ -23,7 +24,7 @@ async fn world(replicas: u32) -> World {
     World::with(stage, config).await
 }
 
-/// Two readers and two writers that stop at the first error.
+/// Two readers and two writers, which stop at the first error.
 struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
@@ -59,7 +60,7 @@ impl Load {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// The errors, of which there should be none.
+    /// Stops the load and checks that there were no errors.
     async fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
@@ -69,7 +70,7 @@ impl Load {
     }
 }
 
-/// Fills the pools, so that the load needs no further connection.
+/// Fills the pools, so that the load needs no new connection.
 async fn warm_up(cluster: &Cluster) {
     let mut held = Vec::new();
     for _ in 0..8 {
@@ -92,7 +93,8 @@ async fn roots(stage: &Stage) -> Vec<Conn> {
     roots
 }
 
-/// The application's connections to each server. The same ids mean that none was lost or made.
+/// The ids of the application's connections to each server. If they are unchanged, no connection
+/// was lost or opened.
 async fn ids(stage: &Stage, roots: &mut [Conn]) -> Vec<Vec<u64>> {
     let mut ids = Vec::new();
     for root in roots {
@@ -101,7 +103,24 @@ async fn ids(stage: &Stage, roots: &mut [Conn]) -> Vec<Vec<u64>> {
     ids
 }
 
-/// Until the trouble has lasted for a while, some look-ups have met it, and the load went on.
+/// As [`ids`], but waits until only the pools have connections: those that ask pods for their
+/// identity must have ended.
+async fn ids_of_pools(world: &World, roots: &mut [Conn]) -> Vec<Vec<u64>> {
+    let mut found = Vec::new();
+    eventually("the pools alone have connections", async || {
+        found = ids(&world.stage, roots).await;
+        let pods = world.cluster.status().pods;
+        let pooled = pods
+            .iter()
+            .map(|pod| pod.connections_in_use + pod.connections_idle);
+        found.iter().map(Vec::len).eq(pooled)
+    })
+    .await;
+    found
+}
+
+/// Waits until the trouble has lasted long enough, several look-ups met it, and the load made
+/// progress.
 async fn sit_out(world: &World, load: &Load, what: &str) {
     let began = Instant::now();
     let (queries, operations) = (world.stage.dns.query_count(), load.operations());
@@ -122,7 +141,7 @@ async fn no_trouble_with_dns_fails_an_operation_or_costs_a_connection() {
     let mut on_replica = cluster.replicas().conn().await.unwrap();
     let held = (id_of(&mut on_primary).await, id_of(&mut on_replica).await);
     let mut roots = roots(stage).await;
-    let before = ids(stage, &mut roots).await;
+    let before = ids_of_pools(&world, &mut roots).await;
     let load = Load::start(cluster, 0);
 
     for fault in [
@@ -148,7 +167,7 @@ async fn no_trouble_with_dns_fails_an_operation_or_costs_a_connection() {
         .await;
     }
 
-    // Not an error, but an answer that says too little, or what is no longer or not yet true.
+    // No errors, but answers that are incomplete, outdated or premature.
     let pods = |ordinals: &[u32]| -> Vec<PodSpec> {
         let ready = |n: &u32| PodSpec::ready(stage.lab.pod_name(*n), stage.lab.address(*n));
         ordinals.iter().map(ready).collect()
@@ -201,7 +220,8 @@ async fn a_moved_replica_in_answers_old_and_new_in_turn_fails_no_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_find_a_moved_primary_through_answers_old_and_new_in_turn() {
     let stage = stage(1).await;
-    // Always asked before it is used, so that no write goes into a connection to a killed server.
+    // Ping every connection before use, so that no write is sent on a connection to a killed
+    // server.
     let config = stage
         .config()
         .with_refresh(Duration::from_millis(20), Duration::from_millis(50))
@@ -225,7 +245,7 @@ async fn writes_find_a_moved_primary_through_answers_old_and_new_in_turn() {
 async fn a_pod_that_is_not_ready_gets_no_new_work_keeps_what_it_has_and_comes_back() {
     let stage = stage(2).await;
     let (min, max) = (Duration::from_millis(20), Duration::from_millis(50));
-    // A grace that is over before the pod is ready again.
+    // The grace period ends before the pod is ready again.
     let config = stage
         .config()
         .with_refresh(min, max)
@@ -280,13 +300,13 @@ async fn writes_go_on_when_dns_forgets_ordinal_0_even_beyond_the_grace_period() 
     let (stage, cluster) = (&world.stage, &world.cluster);
     let mut roots = roots(stage).await;
     warm_up(cluster).await;
-    let before = ids(stage, &mut roots).await;
+    let before = ids_of_pools(&world, &mut roots).await;
     let load = Load::start(cluster, 0);
     stage.dns.remove_pod("default", "mysql", "mysql-0").unwrap();
     // Longer than the grace period.
     sit_out(&world, &load, "ordinal 0 is missing").await;
     assert_eq!(ids(stage, &mut roots).await, before);
-    // Nor is it forgotten for new connections.
+    // The pod's address also remains known for new connections.
     let mut held = Vec::new();
     for _ in 0..12 {
         held.push(cluster.primary().conn().await.unwrap());

@@ -1,25 +1,27 @@
-//! A primary whose storage engine takes no writes, though the server says that it does.
+//! A primary whose storage engine refuses writes although the server is writable.
 
-use crate::support::{PATIENCE, SERVER, World, connections, eventually};
+use crate::support::{PATIENCE, World, connections, eventually, server};
 use headless_mysql::Error;
 use headless_mysql::mysql_async::Conn;
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::lab::ServerKind;
+use headless_mysql_testkit::lab::ServerKind;
 
-/// Makes InnoDB read-only for the rescue of damaged data. `innodb_read_only` would be another way to
-/// that, but what it makes of a write is no 1836: it is 1036 on MariaDB and 1015 on MySQL.
+/// Makes InnoDB read-only, to rescue damaged data. `innodb_read_only` would do so too, but its
+/// error for a write is not 1836: it is 1036 on MariaDB and 1015 on MySQL.
 const RESCUE: &str = "--innodb-force-recovery=5";
 
-/// What such an engine refuses with 1836, and the server's counter of such statements. MySQL says
-/// 1036, as for a single table that is read-only, to everything but new tables.
-const WRITE: (&str, &str) = match SERVER {
-    ServerKind::MySql => ("CREATE TABLE refused (id INT)", "Com_create_table"),
-    _ => ("INSERT INTO entries VALUES (2, 'refused')", "Com_insert"),
-};
+/// A statement that such an engine refuses with 1836, and the server's counter for it. MySQL uses
+/// 1036 for everything but new tables, as for a single read-only table.
+fn write() -> (&'static str, &'static str) {
+    match server() {
+        ServerKind::MySql => ("CREATE TABLE refused (id INT)", "Com_create_table"),
+        _ => ("INSERT INTO entries VALUES (2, 'refused')", "Com_insert"),
+    }
+}
 
-/// How many statements of the kind of [`WRITE`] the server has been sent.
+/// How many statements of the kind of [`write`] the server has received.
 async fn sent(root: &mut Conn) -> u64 {
-    let status = format!("SHOW GLOBAL STATUS LIKE '{}'", WRITE.1);
+    let status = format!("SHOW GLOBAL STATUS LIKE '{}'", write().1);
     let (_, count): (String, u64) = root.query_first(status).await.unwrap().unwrap();
     count
 }
@@ -49,11 +51,12 @@ async fn a_primary_whose_engine_is_read_only_is_asked_anew_and_the_write_sent_on
     let mut root = lab.admin(0).await.unwrap();
     let before = connections(&mut root, lab.user()).await;
     assert!(before.len() >= 2, "{before:?}");
-    // A server that starts sends itself some.
+    // A starting server runs some of these statements itself.
     let at_first = sent(&mut root).await;
-    let error = primary().query_drop(WRITE.0).await.unwrap_err();
+    let error = primary().query_drop(write().0).await.unwrap_err();
     assert!(is_refusal(&error), "{error}");
-    // It says that it is writable whenever it is asked, so it got a second chance, and no third.
+    // The server reports that it is writable, so the statement was sent a second time, but not a
+    // third.
     assert_eq!(sent(&mut root).await, at_first + 2);
     eventually("no connection of before is left", async || {
         let left = connections(&mut root, lab.user()).await;
@@ -63,18 +66,18 @@ async fn a_primary_whose_engine_is_read_only_is_asked_anew_and_the_write_sent_on
 
     // In a transaction nothing is sent again.
     let mut tx = primary().begin().await.unwrap();
-    let error = Error::from(tx.query_drop(WRITE.0).await.unwrap_err());
+    let error = Error::from(tx.query_drop(write().0).await.unwrap_err());
     assert!(is_refusal(&error), "{error}");
     assert_eq!(sent(&mut root).await, at_first + 3);
     drop(tx);
 
-    // Reads are served meanwhile, by both, and writes when the engine takes them.
+    // Reads are served by both meanwhile. Writes are served once the engine accepts them.
     for route in [primary(), world.cluster.replicas()] {
         let read = route.query_first("SELECT COUNT(*) FROM entries");
         assert_eq!(read.await.unwrap(), Some(1_u64));
     }
     lab.restart(0).await.unwrap();
-    // A new one each time: one without an answer may have been executed.
+    // A new id for each attempt: one without an answer may have been executed.
     let mut ids = 3..;
     eventually("writes go on", async || {
         world.insert(ids.next().unwrap()).await.is_ok()

@@ -1,18 +1,19 @@
-//! Pods that die, freeze, move, lose their data or their role, under load.
+//! Pods that die, freeze, move, or lose their data or their role, under load.
 
 use crate::load::{Acknowledged, Load, TASKS};
-use crate::support::{SERVER, World, insert, stage};
+use crate::staged::Staged as _;
+use crate::support::{PATIENCE, World, insert, server, stage};
 use headless_mysql::error::ConnectError;
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::lab::ServerKind;
-use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
 use headless_mysql::{Cluster, Error};
+use headless_mysql_testkit::lab::ServerKind;
+use headless_mysql_testkit::proxy::{FaultProxy, NetFault};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A connection that was used within the last 500 ms is handed out without a ping, so the first
-/// statement after a server died may find out.
+/// statement after a server's death may fail.
 async fn notice_cut_connections(cluster: &Cluster) {
     let ping = cluster.primary().deadline(Duration::from_millis(300));
     let _ = ping.query_drop("DO 1").await;
@@ -23,7 +24,7 @@ async fn read_from(cluster: &Cluster) -> u32 {
     read.await.unwrap().unwrap()
 }
 
-/// The servers (by `server_id`, ordinal + 1) that `reads` reads went to.
+/// The number of reads per server (by `server_id`, which is the ordinal + 1).
 async fn spread(cluster: &Cluster, reads: usize) -> BTreeMap<u32, usize> {
     let mut by = BTreeMap::new();
     for _ in 0..reads {
@@ -94,7 +95,7 @@ async fn a_primary_restarted_on_a_new_address_takes_writes_within_a_second_of_dn
     let address = world.stage.lab.fresh_address().unwrap();
     reads.progress(100).await;
     world.stage.lab.start_at(0, address).await.unwrap();
-    // Served, but not in DNS yet: as long as that lasts, nobody can write.
+    // The server runs, but DNS does not list it yet, so writes are impossible.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let shown = Instant::now();
     world.stage.publish_at(0, address).unwrap();
@@ -107,7 +108,7 @@ async fn a_primary_restarted_on_a_new_address_takes_writes_within_a_second_of_dn
     let reads = reads.stop().await;
     let writes = writes.stop().await;
     assert!(reads.errors.is_empty(), "{:?}", reads.errors);
-    // Those in flight when the primary died; writers in the queue see no error.
+    // Only writes in flight when the primary died may fail. Queued writers see no error.
     assert!(writes.errors.len() <= TASKS, "{:?}", writes.errors);
     for error in &writes.errors {
         assert!(matches!(error, Error::ConnectionLost { .. }), "{error}");
@@ -177,7 +178,7 @@ async fn a_primary_that_lost_its_data_takes_no_write_until_its_history_is_accept
     let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
     let world = World::with(stage, config).await;
     world.must_insert(1).await;
-    // What was written becomes part of the history we have seen with the next connection.
+    // The client learns the write's position with its next connection.
     world.stage.lab.restart(0).await.unwrap();
     notice_cut_connections(&world.cluster).await;
     world.must_insert(2).await;
@@ -190,8 +191,8 @@ async fn a_primary_that_lost_its_data_takes_no_write_until_its_history_is_accept
             pod, seen, found, ..
         }) => {
             assert_eq!(pod.name(), "mysql-0");
-            let known = match SERVER {
-                // The UUID of the server that was wiped.
+            let known = match server() {
+                // The UUID of the wiped server.
                 ServerKind::MySql => seen.contains(":1-"),
                 _ => seen.starts_with("0-1-"),
             };
@@ -215,7 +216,7 @@ async fn writers_wait_while_the_primary_is_read_only_and_go_on_when_it_is_not() 
     let world = World::start(1).await;
     world.insert(1).await.unwrap();
     world.stage.lab.set_read_only(0, true).await.unwrap();
-    // In a transaction somebody has to be told.
+    // In a transaction the statement cannot be retried, so the caller gets the error.
     let mut conn = world.cluster.primary().conn().await.unwrap();
     let write = conn.query_drop("INSERT INTO entries VALUES (2, 'refused')");
     let error = Error::from(write.await.unwrap_err());
@@ -248,7 +249,7 @@ async fn a_primary_that_is_read_only_for_a_while_under_load_costs_no_writer_an_e
     let writes = Load::writes(&world.cluster, &acknowledged);
     for _ in 0..4 {
         writes.progress(50).await;
-        // A statement is run once more, not twice: those that waited are to be through.
+        // A statement is retried once only, so all waiting writers must have finished.
         tokio::time::sleep(Duration::from_millis(500)).await;
         world.stage.lab.set_read_only(0, true).await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -282,7 +283,7 @@ async fn a_write_never_reaches_a_replica_that_dns_shows_as_ordinal_0() {
     }
     let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
     let world = World::with(stage, config).await;
-    // Writable, so that only its identity stands between it and the write.
+    // Make the server writable, so that only the identity check prevents the write.
     world.stage.lab.set_read_only(1, false).await.unwrap();
     let replica = world.stage.lab.address(1);
     world.stage.lab.kill(0).await.unwrap();
@@ -303,14 +304,16 @@ async fn a_write_never_reaches_a_replica_that_dns_shows_as_ordinal_0() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_on_the_replicas_route_is_refused_by_the_session() {
+async fn a_write_in_a_procedure_on_the_replicas_route_is_refused_by_the_session() {
     let world = World::start(1).await;
-    // Even where the server itself would let it.
-    world.stage.lab.set_read_only(1, false).await.unwrap();
-    let write = world
-        .cluster
-        .replicas()
-        .query_drop("INSERT INTO entries VALUES (1, 'x')");
+    let procedure = "CREATE PROCEDURE app.writes() INSERT INTO entries VALUES (1, 'x')";
+    let mut admin = world.stage.lab.admin(0).await.unwrap();
+    admin.query_drop(procedure).await.unwrap();
+    let lab = &world.stage.lab;
+    lab.wait_for_replication(PATIENCE).await.unwrap();
+    // The session refuses the write even if the server is writable.
+    lab.set_read_only(1, false).await.unwrap();
+    let write = world.cluster.replicas().query_drop("CALL writes()");
     let error = write.await.unwrap_err();
     assert!(
         matches!(&error, Error::Server { source, .. } if source.code == 1792),
@@ -323,13 +326,13 @@ async fn connections_of_an_old_incarnation_run_nothing_once_the_new_one_is_prove
     let world = World::start(1).await;
     world.insert(1).await.unwrap();
     let mut held = world.cluster.primary().conn().await.unwrap();
-    // The old pod keeps running, as one cut off from its kubelet does; the new one is elsewhere.
+    // The old pod keeps running, like a pod that lost its kubelet. The new pod has another address.
     let old = world.stage.lab.address(0);
     let new = world.stage.lab.address(1);
     assert_ne!(old, new);
     drop(world.stage.lab.admin(0).await.unwrap());
-    // No second server can be mysql-0 here, so the proof is that of another mysql-0: the same
-    // server behind another address.
+    // No second server can be mysql-0 here. Instead the same server is listed at another address,
+    // which proves the same to the client.
     let forwarder = crate::support::forward_to(&world.stage, 0).await;
     world.stage.publish_at(0, forwarder).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -353,13 +356,14 @@ async fn connections_of_an_old_incarnation_run_nothing_once_the_new_one_is_prove
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_is_run_once_more_goes_to_another_pod() {
     let stage = stage(2).await;
-    // Logins fit, the answers do not: as of a server that shuts down, or one behind a bad network.
+    // A login fits into the limit, a large answer does not: like a bad network or a server shutting
+    // down.
     let listen = (stage.lab.fresh_address().unwrap(), stage.lab.port()).into();
     let target = (stage.lab.address(1), stage.lab.port()).into();
     let proxy = FaultProxy::start(listen, target).await.unwrap();
     proxy.set_fault(Some(NetFault::CutAfter(8_000)));
     stage.publish_at(1, listen.ip()).unwrap();
-    // Each finds out for itself, and then leaves that pod alone.
+    // Each cluster finds out by itself, and then avoids that pod.
     for _ in 0..15 {
         let cluster = Cluster::builder(stage.config()).connect().await.unwrap();
         for _ in 0..5 {

@@ -1,17 +1,18 @@
-//! What is learnt from a server at login, and what a session is given.
+//! What the client learns from a server at login, and how it sets the session up.
 
-use crate::support::{SERVER, World, lab, stage};
+use crate::staged::Staged as _;
+use crate::support::{World, lab, server, stage};
 use headless_mysql::error::ConnectError;
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::lab::{Nodes, ServerKind};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error, PodConn};
+use headless_mysql_testkit::lab::{Nodes, ServerKind};
+use headless_mysql_testkit::stage::Stage;
 use std::time::Duration;
 
 type Session = (String, String, bool, bool);
 
 async fn session(conn: &mut PodConn) -> Session {
-    let read_only = match SERVER {
+    let read_only = match server() {
         ServerKind::MySql => "@@transaction_read_only",
         _ => "@@tx_read_only",
     };
@@ -55,7 +56,7 @@ async fn a_history_of_several_origins_is_understood() {
     let world = World::with(stage, config).await;
     world.must_insert(1).await;
     let mut admin = world.stage.lab.admin(0).await.unwrap();
-    let origins: &[&str] = match SERVER {
+    let origins: &[&str] = match server() {
         ServerKind::MySql => &[
             "SET gtid_next = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa:7'",
             "INSERT INTO entries VALUES (2, 'elsewhere')",
@@ -71,11 +72,11 @@ async fn a_history_of_several_origins_is_understood() {
         admin.query_drop(*statement).await.unwrap();
     }
     world.stage.lab.restart(0).await.unwrap();
-    // The first one after the restart may find a cut connection.
+    // The first call after the restart may get a cut connection.
     let _ = world.insert(4).await;
     world.must_insert(5).await;
 
-    // What was seen of it is missed when it is gone.
+    // The client notices that the history it has seen is gone.
     world.stage.lab.wipe(0).await.unwrap();
     let _ = world.insert(6).await;
     let error = world.insert(7).await.unwrap_err();
@@ -83,7 +84,7 @@ async fn a_history_of_several_origins_is_understood() {
         Error::Connect(ConnectError::HistoryLost { seen, .. }) => seen,
         _ => panic!("{error}"),
     };
-    let parts: &[&str] = match SERVER {
+    let parts: &[&str] = match server() {
         ServerKind::MySql => &["aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa:7-7", ":a_tag:1-1"],
         _ => &["0-1-", "7-1-"],
     };

@@ -1,14 +1,14 @@
-//! Servers that are not the pod whose address they have.
+//! Servers that do not belong to the pod at whose address they are.
 
 use crate::load::{Acknowledged, Load, TASKS};
-use crate::support::{PATIENCE, World, eventually, lab, stage};
+use crate::staged::Staged as _;
+use crate::support::{PATIENCE, World, eventually, lab, replicated, stage};
 use headless_mysql::config::{ReplicaPolicy, Verify};
 use headless_mysql::discovery::FixedList;
 use headless_mysql::error::ConnectError;
-use headless_mysql::testkit::proxy::FaultProxy;
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error};
-use std::collections::BTreeSet;
+use headless_mysql_testkit::proxy::FaultProxy;
+use headless_mysql_testkit::stage::Stage;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn address_of(stage: &Stage, ordinal: u32) -> SocketAddr {
     (stage.lab.address(ordinal), stage.lab.port()).into()
 }
 
-/// A proxy before the server, which DNS lists in its place.
+/// A proxy for the server, which DNS lists at the proxy's address.
 async fn door(stage: &Stage, ordinal: u32) -> FaultProxy {
     let address = stage.lab.fresh_address().unwrap();
     let listen = (address, stage.lab.port()).into();
@@ -25,7 +25,7 @@ async fn door(stage: &Stage, ordinal: u32) -> FaultProxy {
     door.unwrap()
 }
 
-/// Leads each door to the server of the same place in `servers`, and cuts what goes through them.
+/// Points each proxy at the server of the same index, and cuts its connections.
 fn lead(doors: &[FaultProxy; 2], servers: [SocketAddr; 2]) {
     for (door, server) in doors.iter().zip(servers) {
         door.set_target(server);
@@ -49,7 +49,7 @@ async fn two_servers_that_swap_addresses_under_load_run_nothing_meant_for_the_ot
     let doors = [door(&stage, 0).await, door(&stage, 1).await];
     let servers = [address_of(&stage, 0), address_of(&stage, 1)];
     let world = World::on(stage).await;
-    // Only its identity stands between this replica and a write.
+    // Make the replica writable, so that only the identity check prevents a write.
     world.stage.lab.set_read_only(1, false).await.unwrap();
 
     let acknowledged = Acknowledged::default();
@@ -80,12 +80,7 @@ async fn two_servers_that_swap_addresses_under_load_run_nothing_meant_for_the_ot
     assert!(reads.errors.is_empty(), "{:?}", reads.errors);
 
     acknowledged.check(&world.cluster).await;
-    world
-        .stage
-        .lab
-        .wait_for_replication(PATIENCE)
-        .await
-        .unwrap();
+    replicated(&world.stage).await;
     for ordinal in world.stage.lab.ordinals() {
         let mut server = world.stage.lab.connect(ordinal).await.unwrap();
         let by: Vec<String> = {
@@ -103,7 +98,7 @@ async fn a_server_with_a_host_name_of_its_own_is_refused_where_names_are_strict(
         .await
         .unwrap();
     assert!(stage.lab.own_hostnames(), "needs UTS namespaces");
-    // Pods of a fixed list have the names of no StatefulSet of ours.
+    // Pods of a fixed list do not have the names of our StatefulSet.
     for (verify, accepted) in [
         (Verify::Strict, false),
         (Verify::Auto, true),
@@ -134,20 +129,16 @@ async fn a_primary_met_before_its_replicas_have_answered_takes_no_write_without_
     lab.wait_for_replication(PATIENCE).await.unwrap();
     drop(world.cluster);
     lab.wipe(0).await.unwrap();
-    // So that the answers take a second.
+    // One replica is frozen, so collecting the answers of all replicas takes a second.
     lab.freeze(2).await.unwrap();
 
     let config = world.stage.config().with_min_connections(2);
     let config = config.with_checkout_timeout(Duration::from_millis(1500));
     let cluster = Cluster::builder(config).connect().await.unwrap();
-    let mut read_from = BTreeSet::new();
-    while !read_from.contains(&1) {
-        let any = cluster.replicas().policy(ReplicaPolicy::Any);
-        let any = any.deadline(Duration::from_millis(100));
-        // It may have been the one that says nothing.
-        let server: Result<Option<u32>, Error> = any.query_first("SELECT @@server_id").await;
-        read_from.extend(server.ok().flatten());
-    }
+    eventually("the primary has said who it is", async || {
+        cluster.status().pods[0].heard.is_some()
+    })
+    .await;
     let create = "CREATE TABLE astray (id BIGINT PRIMARY KEY)";
     let error = cluster.primary().query_drop(create).await.unwrap_err();
     let lost = matches!(&error, Error::Connect(ConnectError::HistoryLost { .. }));

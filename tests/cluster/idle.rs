@@ -1,5 +1,6 @@
-//! Idle connections: those that died are found before anybody gets them.
+//! Idle connections: dead ones are detected before a caller gets them.
 
+use crate::staged::Staged as _;
 use crate::support::{World, connections, eventually, stage};
 use headless_mysql::{Config, Error, PodConn};
 use mysql_async::prelude::Queryable;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 const IDLE: usize = 4;
 
-/// As many idle connections to the primary, all of them ended by the server.
+/// A world with `IDLE` idle connections to the primary, all of them ended by the server.
 async fn dead_world(configure: impl FnOnce(Config) -> Config) -> World {
     let stage = stage(0).await;
     let config = configure(stage.config().with_max_connections(IDLE));
@@ -37,7 +38,8 @@ async fn kill_all(world: &World) {
     eventually("all are gone", ended).await;
 }
 
-/// What leaves a trace is not run once more, so a connection that broke under it shows.
+/// Uses every connection. Statements that change the session are not retried, so a dead connection
+/// shows as an error.
 async fn use_all(world: &World) -> Vec<Error> {
     let mut errors = Vec::new();
     for mut conn in all(world).await {
@@ -58,7 +60,7 @@ async fn a_connection_that_was_idle_for_longer_than_half_a_second_is_asked_befor
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_one_connection_broke_the_others_of_its_generation_are_asked_first() {
-    // So that nothing but the generation makes anybody ask.
+    // Only the generation, not the idle time, may cause a ping.
     let patient = |config: Config| config.with_idle_ping_after(Duration::from_secs(60));
     let world = dead_world(patient).await;
     let mut first = world.cluster.primary().conn().await.unwrap();

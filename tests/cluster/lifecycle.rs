@@ -1,4 +1,4 @@
-//! Beginning and end: connecting, runtimes, dropping, shutting down.
+//! The lifecycle of a cluster: connecting, runtimes, dropping, shutting down.
 
 mod beginning;
 mod company;
@@ -8,13 +8,13 @@ mod shutdown;
 
 use crate::support::{connections, eventually};
 use headless_mysql::mysql_async::prelude::Queryable;
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Error, PodConn};
+use headless_mysql_testkit::stage::Stage;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
-/// "At once", on a busy machine.
+/// The limit for "at once" on a busy machine.
 const SOON: Duration = Duration::from_secs(2);
 
 fn runtime() -> Runtime {
@@ -22,7 +22,7 @@ fn runtime() -> Runtime {
     builder.worker_threads(2).enable_all().build().unwrap()
 }
 
-/// The error, which came at once.
+/// The error of a call that must fail at once.
 async fn at_once<T>(call: impl Future<Output = Result<T, Error>>) -> Error {
     let started = Instant::now();
     let Err(error) = call.await else {
@@ -32,7 +32,7 @@ async fn at_once<T>(call: impl Future<Output = Result<T, Error>>) -> Error {
     error
 }
 
-/// What a statement on a connection in hand ends in.
+/// The result of a statement on a checked-out connection.
 async fn use_of(conn: &mut PodConn) -> Result<(), Error> {
     conn.query_drop("DO 1").await.map_err(Error::from)
 }

@@ -1,4 +1,4 @@
-//! Tasks that read or write until told to stop, and what they saw.
+//! A load: tasks that read or write until they are stopped, and their results.
 
 use crate::support::insert;
 use headless_mysql::{Cluster, Error};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 pub(crate) const TASKS: usize = 8;
 
-/// What a load saw.
+/// The results of a load.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) ok: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Seen {
     pub(crate) longest_gap: Duration,
 }
 
-/// Tasks that run one operation after another until told to stop.
+/// Tasks that run one operation after another until they are stopped.
 pub(crate) struct Load {
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) done: Arc<AtomicU64>,
@@ -60,7 +60,7 @@ impl Load {
         }
     }
 
-    /// Reads that each check that the answer is theirs.
+    /// Starts readers, which check that each answer matches its query.
     pub(crate) fn reads(cluster: &Cluster) -> Self {
         let cluster = cluster.clone();
         Self::start(TASKS, move || {
@@ -75,7 +75,7 @@ impl Load {
         })
     }
 
-    /// Writes of unique rows; those acknowledged are kept.
+    /// Starts writers of unique rows, and records the acknowledged ones.
     pub(crate) fn writes(cluster: &Cluster, acknowledged: &Acknowledged) -> Self {
         let (cluster, acknowledged) = (cluster.clone(), acknowledged.clone());
         Self::start(TASKS, move || {
@@ -119,7 +119,7 @@ pub(crate) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Every acknowledged row is on the primary, exactly once (the id is the primary key).
+    /// Checks that every acknowledged row is on the primary, once (the id is the primary key).
     pub(crate) async fn check(&self, cluster: &Cluster) {
         let rows: Vec<u64> = cluster
             .primary()

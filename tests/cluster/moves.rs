@@ -1,13 +1,14 @@
-//! What happens to those who wait for, or hold, a connection while the primary moves.
+//! Callers that wait for a connection, or hold one, while the primary moves.
 
+use crate::staged::Staged as _;
 use crate::support::{World, eventually, forward_to, stage};
 use headless_mysql::prelude::*;
 use headless_mysql::{Cluster, Error};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Whether DNS's word that the primary is at `address` has arrived, and the old place is `known`
-/// still or no more.
+/// Whether exactly the primary's address `address` is listed, and `places` addresses of the primary
+/// are known: 2 while the old one is in its grace period, 1 after that.
 fn has_moved(cluster: &Cluster, address: IpAddr, places: usize) -> bool {
     let pods = cluster.status().pods;
     let primaries = pods.iter().filter(|pod| pod.pod.name() == "mysql-0");
@@ -19,7 +20,7 @@ fn has_moved(cluster: &Cluster, address: IpAddr, places: usize) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_waits_for_a_connection_while_the_primary_moves_gets_one_to_the_new_place() {
     let stage = stage(0).await;
-    // With the defaults DNS is asked again after up to 5 s: as long as a checkout may take.
+    // By default DNS is queried again after up to 5 s, which is as long as a checkout may take.
     let (min, max) = (Duration::from_millis(20), Duration::from_millis(50));
     let config = stage.config().with_refresh(min, max);
     let world = World::with(stage, config.with_max_connections(1)).await;
@@ -37,13 +38,13 @@ async fn a_writer_that_waits_for_a_connection_while_the_primary_moves_gets_one_t
         has_moved(&world.cluster, new, 2)
     })
     .await;
-    // The old place is alive, and has a connection for it now.
+    // The old address still works, and now has a free connection for the writer.
     drop(held);
     let conn = waiting.await.unwrap().unwrap();
     assert_eq!(conn.pod().address().ip(), new);
 }
 
-/// A connection to a place of the primary that is forgotten already, and the place it has now.
+/// A connection to an old address of the primary that is already forgotten.
 async fn held_beyond_grace() -> (World, headless_mysql::PodConn) {
     let stage = stage(0).await;
     let config = stage.config().with_grace(Duration::from_millis(200));
@@ -56,16 +57,6 @@ async fn held_beyond_grace() -> (World, headless_mysql::PodConn) {
     })
     .await;
     (world, held)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_to_a_forgotten_place_runs_nothing_once_the_new_one_is_proven() {
-    let (world, mut held) = held_beyond_grace().await;
-    // Until then it may finish what it does.
-    held.query_drop("DO 1").await.unwrap();
-    world.insert(1).await.unwrap();
-    let error = Error::from(held.query_drop("DO 1").await.unwrap_err());
-    assert!(matches!(error, Error::Superseded { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

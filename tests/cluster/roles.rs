@@ -1,17 +1,18 @@
-//! Which pod takes the writes: what a process that starts believes, and primaries that are found
-//! and not named.
+//! Which pod takes the writes: what a starting process believes, and primaries that are detected
+//! instead of named.
 
 use crate::double::{Double, Manner};
 use crate::load::{Acknowledged, Load};
-use crate::support::{PATIENCE, SERVER, World, eventually, insert, stage};
+use crate::staged::Staged as _;
+use crate::support::{PATIENCE, World, eventually, insert, replicated, server, stage};
 use headless_mysql::config::{ColdStart, PrimaryBy, TwoPrimaries, Verify};
 use headless_mysql::discovery::FixedList;
 use headless_mysql::error::ConnectError;
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::lab::ServerKind;
-use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
+use headless_mysql_testkit::lab::ServerKind;
+use headless_mysql_testkit::proxy::{FaultProxy, NetFault};
+use headless_mysql_testkit::stage::Stage;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +22,7 @@ async fn connect(config: Config) -> Cluster {
     Cluster::builder(config).connect().await.unwrap()
 }
 
-/// The ordinals that take writes, as the cluster sees it.
+/// The ordinals that the cluster regards as primaries.
 fn primaries(cluster: &Cluster) -> Vec<u32> {
     let pods = cluster.status().pods;
     let primaries = pods.iter().filter(|pod| pod.primary);
@@ -35,17 +36,17 @@ async fn primary_becomes(cluster: &Cluster, ordinal: u32) {
     eventually(&what, async || primaries(cluster) == [ordinal]).await;
 }
 
-/// A primary that is found, with a table.
+/// A world with a detected primary and a table.
 async fn detected(replicas: u32) -> World {
     let stage = stage(replicas).await;
     let config = stage.config().with_primary(PrimaryBy::Detected);
     World::with(stage, config).await
 }
 
-/// Makes a replica take writes and follow nobody.
+/// Makes a replica writable and stops its replication.
 async fn promote(stage: &Stage, ordinal: u32) {
     let mut root = stage.lab.admin(ordinal).await.unwrap();
-    let stop = match SERVER {
+    let stop = match server() {
         ServerKind::MySql => "STOP REPLICA",
         _ => "STOP SLAVE",
     };
@@ -63,16 +64,11 @@ async fn ids(stage: &Stage, ordinal: u32) -> BTreeSet<u64> {
 async fn a_process_that_starts_refuses_a_primary_that_lacks_what_its_replicas_hold() {
     let world = World::start(2).await;
     world.insert(1).await.unwrap();
-    world
-        .stage
-        .lab
-        .wait_for_replication(PATIENCE)
-        .await
-        .unwrap();
+    replicated(&world.stage).await;
     drop(world.cluster);
     world.stage.lab.wipe(0).await.unwrap();
 
-    // One replica is enough to know.
+    // One replica is enough to know the history.
     world.stage.lab.kill(2).await.unwrap();
     let config = world.stage.config();
     let config = config.with_checkout_timeout(Duration::from_millis(1500));
@@ -126,8 +122,8 @@ async fn a_silent_replica_delays_the_first_write_by_a_second_and_no_other() {
 async fn a_server_with_a_new_identity_and_the_whole_history_is_accepted() {
     let world = World::start(1).await;
     world.insert(1).await.unwrap();
-    match SERVER {
-        // Its UUID is made anew where the file is missing.
+    match server() {
+        // MySQL creates a new UUID if this file is missing.
         ServerKind::MySql => {
             let lab = &world.stage.lab;
             lab.kill(0).await.unwrap();
@@ -145,7 +141,7 @@ async fn a_server_with_a_new_identity_and_the_whole_history_is_accepted() {
         _ => {
             let mut root = world.stage.lab.admin(0).await.unwrap();
             root.query_drop("SET GLOBAL server_id = 77").await.unwrap();
-            // Connections that exist keep the old one.
+            // Existing sessions keep the old id.
             root.query_drop("KILL USER app").await.unwrap();
         }
     }
@@ -157,17 +153,12 @@ async fn a_promoted_replica_takes_the_writes_when_the_primary_is_gone() {
     let world = detected(2).await;
     assert_eq!(primaries(&world.cluster), [0]);
     world.insert(1).await.unwrap();
-    world
-        .stage
-        .lab
-        .wait_for_replication(PATIENCE)
-        .await
-        .unwrap();
+    replicated(&world.stage).await;
     world.stage.lab.kill(0).await.unwrap();
 
     let cluster = world.cluster.clone();
     let waiting = tokio::spawn(async move {
-        // The first statement may find the connection cut; nothing else may fail.
+        // The first statement may get a cut connection. No other statement may fail.
         let mut failed = 0;
         while insert(&cluster, 2).await.is_err() {
             failed += 1;
@@ -183,7 +174,7 @@ async fn a_promoted_replica_takes_the_writes_when_the_primary_is_gone() {
     assert!(failed <= 1, "{failed} calls failed");
     assert!(ids(&world.stage, 2).await.contains(&2));
     assert_eq!(primaries(&world.cluster), [2]);
-    // The new primary is no replica any more.
+    // The new primary is no longer read from as a replica.
     for _ in 0..20 {
         let read = world.cluster.replicas().query_first("SELECT @@server_id");
         assert_eq!(read.await.unwrap(), Some(2_u32));
@@ -194,12 +185,7 @@ async fn a_promoted_replica_takes_the_writes_when_the_primary_is_gone() {
 async fn an_old_primary_that_comes_back_writable_stops_all_writes_until_one_is_left() {
     let world = detected(1).await;
     world.insert(1).await.unwrap();
-    world
-        .stage
-        .lab
-        .wait_for_replication(PATIENCE)
-        .await
-        .unwrap();
+    replicated(&world.stage).await;
     world.stage.lab.kill(0).await.unwrap();
     promote(&world.stage, 1).await;
     primary_becomes(&world.cluster, 1).await;
@@ -221,7 +207,8 @@ async fn an_old_primary_that_comes_back_writable_stops_all_writes_until_one_is_l
         "{error}"
     );
 
-    // As the options say, the primary of before goes on; one that just starts takes the lowest.
+    // With `Keep`, a running process keeps its primary, and a starting one takes the lowest
+    // ordinal.
     let keeping = world.stage.config().with_primary(PrimaryBy::Detected);
     let keeping = connect(keeping.with_two_primaries(TwoPrimaries::Keep)).await;
     primary_becomes(&keeping, 0).await;
@@ -240,12 +227,7 @@ async fn a_primary_that_is_demoted_under_load_loses_no_acknowledged_write() {
     let load = Load::writes(&world.cluster, &acknowledged);
     load.progress(100).await;
     world.stage.lab.set_read_only(0, true).await.unwrap();
-    world
-        .stage
-        .lab
-        .wait_for_replication(PATIENCE)
-        .await
-        .unwrap();
+    replicated(&world.stage).await;
     promote(&world.stage, 1).await;
     load.progress(100).await;
     let seen = load.stop().await;
@@ -259,17 +241,12 @@ async fn a_primary_that_is_demoted_under_load_loses_no_acknowledged_write() {
 async fn a_transaction_on_a_primary_that_lost_its_office_runs_nothing_more() {
     let world = detected(1).await;
     world.insert(1).await.unwrap();
-    world
-        .stage
-        .lab
-        .wait_for_replication(PATIENCE)
-        .await
-        .unwrap();
+    replicated(&world.stage).await;
     let mut tx = world.cluster.begin().await.unwrap();
     tx.exec_drop("INSERT INTO entries VALUES (2, 'old')", ())
         .await
         .unwrap();
-    // The old primary does not answer, and does not know that it is none any more.
+    // The old primary is unreachable, and does not know that it was replaced.
     world.stage.lab.freeze(0).await.unwrap();
     promote(&world.stage, 1).await;
     primary_becomes(&world.cluster, 1).await;
@@ -287,12 +264,12 @@ async fn a_history_that_goes_back_on_the_same_server_stops_writes_until_it_is_ac
     let stage = stage(0).await;
     let config = stage.config().with_checkout_timeout(Duration::from_secs(1));
     let world = World::with(stage, config).await;
-    // Written, and seen: a primary is asked again after three seconds.
+    // Wait until the position is learnt: a primary is queried again after three seconds.
     world.insert(1).await.unwrap();
     tokio::time::sleep(Duration::from_millis(3_200)).await;
     world.insert(2).await.unwrap();
     let mut root = world.stage.lab.admin(0).await.unwrap();
-    let reset = match SERVER {
+    let reset = match server() {
         ServerKind::MySql => "RESET BINARY LOGS AND GTIDS",
         _ => "RESET MASTER",
     };
@@ -306,8 +283,8 @@ async fn a_history_that_goes_back_on_the_same_server_stops_writes_until_it_is_ac
     assert_eq!(ids(&world.stage, 0).await, BTreeSet::from([1, 2, 4]));
 }
 
-/// The servers of `stage` with these ordinals, in front of and behind 98 addresses that accept
-/// connections and never speak. Kept up by what is returned with it.
+/// The addresses of two servers of `stage`, the first and the last of a hundred. The 98 addresses
+/// in between accept connections and never answer, as long as the returned doubles live.
 async fn among_many_that_hang(
     stage: &Stage,
     [first, last]: [u32; 2],
@@ -323,14 +300,14 @@ async fn among_many_that_hang(
     (all, hanging)
 }
 
-/// Everybody is asked within the second that the first write waits, however many hang.
+/// The limit for a first write: all pods are asked in parallel within a second, however many hang.
 const FIRST_WRITE: Duration = Duration::from_millis(2500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_write_waits_for_a_hundred_pods_no_longer_than_for_one() {
     let world = World::start(1).await;
     let (pods, _hanging) = among_many_that_hang(&world.stage, [0, 1]).await;
-    // `mysql-1` is at the place of `mysql-99`.
+    // `mysql-1` is at the address of `mysql-99`.
     let config = world.stage.config().with_verify(Verify::Off);
     let start = async || {
         let builder = Cluster::builder(config.clone()).resolver(FixedList::new(pods.clone()));
@@ -340,7 +317,7 @@ async fn the_first_write_waits_for_a_hundred_pods_no_longer_than_for_one() {
     insert(&start().await, 1).await.unwrap();
     assert!(began.elapsed() < FIRST_WRITE, "{:?}", began.elapsed());
 
-    // The last pod of all was asked, too: it holds what the primary lacks.
+    // The last pod was asked too: it has the history that the primary lacks.
     let lab = &world.stage.lab;
     lab.wait_for_replication(PATIENCE).await.unwrap();
     lab.wipe(0).await.unwrap();
@@ -372,7 +349,7 @@ async fn a_primary_whose_login_takes_longer_than_one_look_is_found_and_kept() {
         let server = SocketAddr::new(stage.lab.address(ordinal), stage.lab.port());
         let here = (stage.lab.fresh_address().unwrap(), server.port()).into();
         let proxy = FaultProxy::start(here, server).await.unwrap();
-        // A login is five messages at least, a question two.
+        // A login is at least five messages, a query two.
         proxy.set_fault(Some(NetFault::Slow(Duration::from_millis(300))));
         stage.publish_at(ordinal, here.ip()).unwrap();
         proxies.push(proxy);
@@ -388,12 +365,12 @@ async fn a_primary_whose_login_takes_longer_than_one_look_is_found_and_kept() {
         took > Duration::from_millis(1200),
         "no slow login: {took:?}"
     );
-    // Seen again and again, it stays what it is.
+    // Repeated looks do not change the result.
     for id in 0..6 {
         world.insert(id).await.unwrap();
         assert_eq!(primaries(&world.cluster), [0]);
     }
-    // A promotion is seen, too.
+    // A promotion is noticed too.
     world.stage.lab.set_read_only(0, true).await.unwrap();
     promote(&world.stage, 1).await;
     world.insert(7).await.unwrap();

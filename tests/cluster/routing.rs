@@ -1,4 +1,4 @@
-//! Where statements go.
+//! Which server each statement goes to.
 
 use crate::support::World;
 use std::collections::BTreeMap;
@@ -13,7 +13,8 @@ async fn a_thousand_writes_all_land_on_ordinal_0() {
     assert_eq!(by, BTreeMap::from([("1".to_owned(), 1000)]));
 }
 
-/// Reads one after the other from each of `tasks` tasks; who answered how often.
+/// Runs `reads` reads in sequence in each of `tasks` tasks. Returns the number of answers per
+/// server.
 async fn spread(world: &World, tasks: u32, reads: u32) -> BTreeMap<u32, u32> {
     let tasks: Vec<_> = (0..tasks)
         .map(|_| {
@@ -50,8 +51,8 @@ async fn ten_thousand_reads_spread_evenly_over_two_replicas() {
     );
 }
 
-/// The faster replica gets more, and which one is faster is up to the machine: so the bounds are
-/// wide.
+/// The faster replica gets more reads. Which one is faster depends on the machine, so the bounds
+/// are wide.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_of_eight_tasks_go_to_both_replicas() {
     let world = World::unpaced(2).await;

@@ -1,30 +1,45 @@
-//! Passwords and keys are in nothing that is printed.
+//! Passwords and keys never appear in printed output.
 
 use crate::double::impostors;
+use crate::staged::Staged as _;
 use crate::support::{lab, stage};
 use headless_mysql::config::{ReplicaPolicy, SslMode};
 use headless_mysql::discovery::FixedList;
 use headless_mysql::mysql_async::prelude::Queryable;
-use headless_mysql::testkit::dns::Fault;
-use headless_mysql::testkit::lab::Authority;
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
+use headless_mysql_testkit::dns::Fault;
+use headless_mysql_testkit::lab::Authority;
+use headless_mysql_testkit::stage::Stage;
 use std::fmt::Debug;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Level};
 use tracing_subscriber::fmt::MakeWriter;
 
 const PASSWORD: &str = "correcthorse7319battery";
 const WRONG: &str = "stapler8204incorrect";
 
-/// Everything that was printed, to be searched.
+/// All printed output, for a search.
 #[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
 
 impl Paper {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// Records what this thread logs, until the returned guard is dropped.
+    pub(crate) fn record(&self, level: Level) -> (DefaultGuard, Dispatch) {
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(self.clone())
+            .finish();
+        // `tracing` caches for each event whether any subscriber wants it. With a single
+        // subscriber, the answer for another test's thread, which has none, would be cached.
+        let company = Dispatch::new(tracing_subscriber::registry());
+        (tracing::subscriber::set_default(subscriber), company)
     }
 
     fn show(&self, thing: &impl Debug) {
@@ -42,7 +57,7 @@ impl Paper {
 
     #[track_caller]
     fn assert_clean(&self, what: &str, secrets: &[&str]) {
-        // A list of bytes may be printed with one in each line.
+        // A byte list may be printed with one byte per line.
         let text: String = self.text().split_whitespace().collect();
         for secret in secrets {
             let bytes: Vec<String> = secret.bytes().map(|byte| byte.to_string()).collect();
@@ -74,7 +89,7 @@ impl<'a> MakeWriter<'a> for Paper {
     }
 }
 
-/// One of each thing that a user can hold, while everything works.
+/// Uses and prints one of each kind of object that a user can hold, while everything works.
 async fn succeed(stage: &Stage, config: Config, seen: &Paper) -> Cluster {
     let url = format!(
         "mysql://secretive:{PASSWORD}@{}/{}",
@@ -112,7 +127,7 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
     let address = (stage.lab.address(0), stage.lab.port()).into();
     let builder = |config: Config| Cluster::builder(config).resolver(FixedList::new([address]));
 
-    // Logins that are refused.
+    // Refused logins.
     let refused = [
         config.clone().with_password(WRONG),
         config.clone().with_user("nobody"),
@@ -124,7 +139,7 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
         seen.show_error(&cluster.begin().await.unwrap_err());
         seen.show(&cluster.status());
     }
-    // Things that are no servers.
+    // Addresses that are not MySQL servers.
     for (_, address, double) in impostors(stage).await {
         let list = FixedList::new([address]);
         let builder = Cluster::builder(config.clone()).resolver(list);
@@ -136,7 +151,7 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
         seen.show(&cluster.status());
         drop(double);
     }
-    // Names and URLs that cannot be used.
+    // Invalid names and URLs.
     let nosuch = config.clone().with_service("nosuch");
     seen.show_error(&Cluster::builder(nosuch).connect().await.unwrap_err());
     let bad = config.clone().with_service("no_such");
@@ -155,7 +170,7 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
     ] {
         seen.show_error(&Cluster::lazy(url).unwrap_err());
     }
-    // DNS that does not answer.
+    // A DNS server that fails.
     stage.dns.set_fault(Some(Fault::ServFail));
     seen.show_error(
         &Cluster::builder(config.clone())
@@ -165,7 +180,7 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
     );
     stage.dns.set_fault(None);
 
-    // Statements: refused, lost, late, cut off; and a server that goes away.
+    // Statements that are refused, lost, late or cut off, and a server that dies.
     let cluster = builder(patient).connect().await.unwrap();
     let primary = || cluster.primary();
     seen.show_error(&primary().query_drop("NONSENSE").await.unwrap_err());
@@ -191,7 +206,7 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
     seen.show(&cluster);
 }
 
-/// On one thread, so that one thread's subscriber sees every task.
+/// A single-threaded runtime, so that one thread's subscriber receives the events of every task.
 #[tokio::test(flavor = "current_thread")]
 async fn the_password_is_in_no_log_line_no_debug_output_and_no_error() {
     let stage = stage(1).await;
@@ -210,20 +225,13 @@ async fn the_password_is_in_no_log_line_no_debug_output_and_no_error() {
         .with_password(PASSWORD);
 
     let (logged, seen) = (Paper::default(), Paper::default());
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(logged.clone())
-        .finish();
-    // With no other subscriber alive, tracing would take the word of another test's thread that
-    // nobody wants an event.
-    let company = tracing::Dispatch::new(tracing_subscriber::registry());
-    let recording = tracing::subscriber::set_default(subscriber);
+    let recording = logged.record(Level::TRACE);
     let cluster = succeed(&stage, config.clone(), &seen).await;
     fail(&stage, config, &seen).await;
     drop(cluster);
-    drop((recording, company));
+    drop(recording);
 
-    // Neither is empty, or their cleanness would prove nothing.
+    // Both outputs must have content, or the search proves nothing.
     let text = logged.text();
     for word in ["topology changed", "endpoint failed", "TRACE", "hickory"] {
         assert!(text.contains(word), "{word} was not logged");
@@ -233,7 +241,8 @@ async fn the_password_is_in_no_log_line_no_debug_output_and_no_error() {
     seen.assert_clean("what was shown", &[PASSWORD, WRONG]);
 }
 
-/// Everything that a user can hold of a cluster with these options, and how a call on it ends.
+/// Uses and prints everything that a user can hold of a cluster with this configuration. Returns
+/// whether a call succeeds.
 async fn try_out(config: &Config, seen: &Paper) -> bool {
     let quick = Duration::from_millis(700);
     let config = config.clone().with_checkout_timeout(quick);
@@ -287,11 +296,7 @@ async fn what_files_hold_is_in_no_log_line_no_debug_output_and_no_error() {
     let broken = file("broken", &client.key.replace("PRIVATE", "PRIVY"));
 
     let (logged, seen) = (Paper::default(), Paper::default());
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(logged.clone())
-        .finish();
-    let recording = tracing::subscriber::set_default(subscriber);
+    let recording = logged.record(Level::TRACE);
     let config = stage
         .config()
         .with_user("secretive")
@@ -320,7 +325,7 @@ async fn what_files_hold_is_in_no_log_line_no_debug_output_and_no_error() {
     seen.show(&(&authority, &client, &stage));
     drop(recording);
 
-    // The first full line of each key, between its banners, is enough to know it by.
+    // The first line after the banner identifies a key.
     let line = |key: &str| key.lines().nth(1).unwrap().to_owned();
     let (ours, others) = (line(&client.key), line(&other.key));
     assert!(ours.len() == 64 && logged.text().contains("TRACE"));

@@ -1,9 +1,10 @@
-//! What a primary that comes back has to stand.
+//! The load on a primary that recovers.
 
 use crate::load::Load;
+use crate::staged::Staged as _;
 use crate::support::{PATIENCE, World, eventually, stage};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error};
+use headless_mysql_testkit::stage::Stage;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 const WRITERS: usize = 64;
 const MAX_CONNECTIONS: usize = 8;
 
-/// How long a login takes at the door. A server that has just started is slow, too.
+/// The delay of each connect through the proxy. A server that has just started is slow as well.
 const LOGIN: Duration = Duration::from_millis(80);
 
-/// In front of the primary: makes every connect slow, and counts.
+/// A proxy for the primary, which delays and counts connects.
 #[derive(Default)]
 struct Door {
     at_once: AtomicUsize,
@@ -59,7 +60,7 @@ impl Door {
     }
 }
 
-/// Writes of ids that are used once, without a key that would hide a second execution.
+/// Writers with unique ids, without a unique key that would hide a second execution.
 fn writers(cluster: &Cluster, acknowledged: &Arc<Mutex<Vec<u64>>>) -> Load {
     let (cluster, acknowledged) = (cluster.clone(), Arc::clone(acknowledged));
     let next = Arc::<AtomicUsize>::default();
@@ -111,7 +112,7 @@ async fn a_primary_that_comes_back_meets_two_connects_at_a_time_and_no_write_twi
     }
 
     let seen = load.stop().await;
-    // Those under way when the primary died, and nobody who waited.
+    // Only calls in flight when the primary died may fail, but no waiting ones.
     assert!(
         seen.errors.len() <= 3 * MAX_CONNECTIONS,
         "{:?}",

@@ -1,12 +1,13 @@
-//! A statement that nobody waits for any more does not go on in the server.
+//! A statement whose caller has given up does not continue on the server.
 
 use crate::load::{Load, TASKS};
-use crate::support::{PATIENCE, World, all_slots_are_back, connections, eventually, stage};
+use crate::staged::Staged as _;
+use crate::support::{PATIENCE, World, all_slots_are_back, eventually, stage};
 use headless_mysql::balance::EndpointState;
 use headless_mysql::name::Ordinal;
-use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error};
+use headless_mysql_testkit::proxy::{FaultProxy, NetFault};
+use headless_mysql_testkit::stage::Stage;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::net::{IpAddr, SocketAddr};
@@ -14,13 +15,14 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-/// A statement that ends by itself only after the test.
-const LONG: &str = "SELECT SLEEP(61)";
+/// A statement that runs longer than the test.
+pub(crate) const LONG: &str = "SELECT SLEEP(61)";
 
 const LIMIT: Duration = Duration::from_millis(300);
 
-/// Servers tell their age in whole seconds, and the young are not trusted.
-async fn old_enough(root: &mut Conn) {
+/// Waits until the server is old enough. Servers report their uptime in whole seconds, and the
+/// library does not stop statements on a server that may have just restarted.
+pub(crate) async fn old_enough(root: &mut Conn) {
     eventually("the server is a few seconds old", async || {
         let uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'";
         let uptime: Option<(String, u64)> = root.query_first(uptime).await.unwrap();
@@ -29,7 +31,7 @@ async fn old_enough(root: &mut Conn) {
     .await;
 }
 
-async fn running(root: &mut Conn) -> usize {
+pub(crate) async fn running(root: &mut Conn) -> usize {
     let text = format!("%{}%", &LONG[7..]);
     let sql = "SELECT id FROM information_schema.processlist \
                WHERE info LIKE ? AND id <> CONNECTION_ID()";
@@ -37,8 +39,8 @@ async fn running(root: &mut Conn) -> usize {
     ids.len()
 }
 
-/// Waits until the server executes as many.
-async fn until_running(root: &mut Conn, count: usize) {
+/// Waits until the server executes `count` of these statements.
+pub(crate) async fn until_running(root: &mut Conn, count: usize) {
     let started = Instant::now();
     while running(root).await != count {
         assert!(started.elapsed() < PATIENCE, "never {count} of them");
@@ -46,7 +48,7 @@ async fn until_running(root: &mut Conn, count: usize) {
     }
 }
 
-/// The ways to be rid of a statement.
+/// The ways to give up a statement.
 #[derive(Debug, Clone, Copy)]
 enum Leave {
     TimedOut,
@@ -118,7 +120,7 @@ async fn a_statement_that_was_given_up_is_gone_from_the_server_soon_after() {
     for leave in Leave::ALL {
         leave.run(&world.cluster).await;
         let started = Instant::now();
-        // Of a stream the rest is read for a second before it is given up.
+        // The rest of a stream is read for one second before it is given up.
         let soon = Duration::from_secs(3);
         while running(&mut root).await > 0 {
             assert!(started.elapsed() < soon, "{leave:?} goes on");
@@ -127,32 +129,6 @@ async fn a_statement_that_was_given_up_is_gone_from_the_server_soon_after() {
         println!("{leave:?}: gone after {:?}", started.elapsed());
     }
     all_slots_are_back(&world.cluster, 2).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_the_option_off_nothing_is_stopped_and_no_side_connection_is_made() {
-    let stage = stage(0).await;
-    let config = stage.config().with_kill_query(false);
-    let world = World::with(stage, config).await;
-    let mut root = world.stage.lab.admin(0).await.unwrap();
-    old_enough(&mut root).await;
-    let made = "SHOW GLOBAL STATUS LIKE 'Connections'";
-    let count = async |root: &mut Conn| -> u64 {
-        let row: Option<(String, u64)> = root.query_first(made).await.unwrap();
-        row.unwrap().1
-    };
-    let mut conn = world.cluster.primary().conn().await.unwrap();
-    let before = count(&mut root).await;
-    conn.set_statement_timeout(Some(LIMIT));
-    conn.query_drop(LONG).await.unwrap_err();
-    drop(conn);
-    tokio::time::sleep(LIMIT).await;
-    assert_eq!(running(&mut root).await, 1);
-    assert_eq!(count(&mut root).await, before);
-    let user = world.stage.lab.user().to_owned();
-    for id in connections(&mut root, &user).await {
-        let _ = root.query_drop(format!("KILL {id}")).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +183,7 @@ async fn a_commit_that_timed_out_is_not_stopped() {
         .query_first::<u64, _>("SELECT COUNT(*) FROM entries")
         .await;
     drop(tx);
-    // Time enough for a side connection.
+    // Enough time for a side connection.
     tokio::time::sleep(LIMIT).await;
     root.query_drop("UNLOCK TABLES").await.unwrap();
     eventually("the commit went through", async || {
@@ -220,7 +196,7 @@ async fn a_commit_that_timed_out_is_not_stopped() {
     .await;
 }
 
-/// A proxy whose clients do not notice that the server died.
+/// A proxy whose clients do not notice the server's death.
 async fn deaf_proxy(server: SocketAddr, here: IpAddr) {
     let listener = TcpListener::bind((here, server.port())).await.unwrap();
     tokio::spawn(async move {
@@ -251,14 +227,14 @@ async fn a_statement_of_another_start_under_the_same_id_is_never_stopped() {
     let config = stage.config().with_max_connections(2);
     let world = World::with(stage, config).await;
     let lab = &world.stage.lab;
-    // The connection's id is to be one that the next start will reach.
+    // Raise the connection ids, so that the restarted server has not used this one yet.
     for _ in 0..40 {
         lab.connect(0).await.unwrap().disconnect().await.unwrap();
     }
     let mut conn = world.cluster.primary().conn().await.unwrap();
     let _ = conn.query_drop("KILL CONNECTION_ID()").await;
     drop(conn);
-    // The proxy does not tell that it is gone.
+    // The proxy hides that the killed connection has ended.
     let mut conn = world.cluster.primary().conn().await.unwrap();
     let id = conn.id();
     let victim = tokio::spawn(async move { conn.query_drop(LONG).await });
@@ -279,39 +255,13 @@ async fn a_statement_of_another_start_under_the_same_id_is_never_stopped() {
     let slept = tokio::spawn(async move { same.query_first::<u64, _>("SELECT SLEEP(2)").await });
     tokio::time::sleep(LIMIT).await;
     victim.abort();
-    // 1: it was interrupted.
+    // A result of 1 would mean that it was interrupted.
     assert_eq!(slept.await.unwrap().unwrap(), Some(0));
     eventually("the slot is back", async || {
         let pods = world.cluster.status().pods;
         pods.iter().all(|pod| pod.connections_in_use == 0)
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slot_stays_taken_until_it_is_known_what_became_of_its_statement() {
-    let stage = stage(0).await;
-    let config = stage
-        .config()
-        .with_max_connections(1)
-        .with_statement_timeout(Some(LIMIT));
-    let cluster = Cluster::builder(config).connect().await.unwrap();
-    let mut conn = cluster.primary().conn().await.unwrap();
-    stage.lab.freeze(0).await.unwrap();
-    let error = Error::from(conn.query_drop("DO 1").await.unwrap_err());
-    assert!(matches!(error, Error::Timeout { .. }), "{error}");
-    drop(conn);
-    let started = Instant::now();
-    let pod = || cluster.status().pods.remove(0);
-    assert_eq!(pod().connections_in_use, 1);
-    eventually("the slot is back", async || pod().connections_in_use == 0).await;
-    let took = started.elapsed();
-    let second = Duration::from_secs(1);
-    assert!(second / 2 < took && took < 2 * second, "{took:?}");
-    assert!(pod().last_failure.is_some());
-    stage.lab.thaw(0).await.unwrap();
-    cluster.primary().query_drop("DO 1").await.unwrap();
-    all_slots_are_back(&cluster, 1).await;
 }
 
 async fn rate(load: &Load, over: Duration) -> u64 {
@@ -321,11 +271,10 @@ async fn rate(load: &Load, over: Duration) -> u64 {
     done() - before
 }
 
-/// Of reads on a machine that does much else meanwhile: none but those at the frozen replica may be
-/// cut off.
+/// A deadline for reads on a busy machine: only reads on the frozen replica may exceed it.
 const PATIENT: Duration = Duration::from_secs(1);
 
-/// Reads under load while a replica is frozen; `own` is a deadline of the callers' own.
+/// Reads under load while a replica is frozen. `own` is the callers' own timeout.
 async fn freeze_under_load(stage: Stage, own: Option<Duration>) {
     let config = stage.config().with_statement_timeout(Some(PATIENT));
     let cluster = Cluster::builder(config).connect().await.unwrap();
@@ -373,7 +322,7 @@ async fn a_replica_that_stops_nothing_for_callers_who_left_is_not_picked_meanwhi
     let stage = stage(2).await;
     let cluster = Cluster::builder(stage.config()).connect().await.unwrap();
     let conns = |n| futures_util::future::join_all((0..n).map(|_| cluster.replicas().conn()));
-    // Now both have some that were used just now.
+    // Both replicas now have recently used connections.
     drop(conns(8).await);
     stage.lab.freeze(1).await.unwrap();
     let read = || tokio::time::timeout(LIMIT, cluster.replicas().query_drop("SELECT 1"));
@@ -391,7 +340,7 @@ async fn a_replica_that_stops_nothing_for_callers_who_left_is_not_picked_meanwhi
         frozen().state == Some(EndpointState::Suspect)
     })
     .await;
-    // All at once, so the other one is the busier one.
+    // All at once, so that the other replica is the busier one.
     for conn in conns(12).await {
         assert_ne!(*conn.unwrap().pod(), frozen().pod);
     }
@@ -410,7 +359,7 @@ async fn a_server_whose_login_is_slow_is_not_taken_for_dead_when_a_statement_tim
         .with_max_connections(2)
         .with_connect_timeout(Duration::from_secs(6))
         .with_checkout_timeout(PATIENCE);
-    // A login is five messages at least: more than a second.
+    // A login is at least five messages, so it takes more than a second.
     proxy.set_fault(Some(NetFault::Slow(LIMIT)));
     let world = World::with(stage, config).await;
     let mut root = world.stage.lab.admin(0).await.unwrap();

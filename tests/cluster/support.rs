@@ -1,13 +1,14 @@
-//! What the tests of this folder share: above all, the kind of server they run on.
+//! Helpers of the tests in this folder, above all the choice of the server.
 //!
-//! `tests/cluster_mysql` is a link to this folder: one crate per kind of server. So tests start
-//! their servers with [`stage`] or [`lab`], never by themselves.
+//! The same build runs on MariaDB and on MySQL. So tests must start their servers with [`stage`] or
+//! [`lab`] only.
 
+use crate::staged::Staged as _;
 use headless_mysql::mysql_async::Conn;
 use headless_mysql::mysql_async::prelude::Queryable;
-use headless_mysql::testkit::lab::{Lab, LabBuilder, ServerKind};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
+use headless_mysql_testkit::lab::{Lab, LabBuilder, ServerKind};
+use headless_mysql_testkit::stage::Stage;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,23 +18,22 @@ use tokio::time::Instant;
 /// How long anything asynchronous may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What this crate's servers are.
-pub(crate) const SERVER: ServerKind = match env!("CARGO_CRATE_NAME").as_bytes() {
-    b"cluster_mysql" => ServerKind::MySql,
-    _ => ServerKind::MariaDb,
-};
-
-/// A lab of this crate's servers, for `Stage::with`.
-pub(crate) fn lab() -> LabBuilder {
-    Lab::builder().server(SERVER)
+/// The kind of server in this run.
+pub(crate) fn server() -> ServerKind {
+    ServerKind::chosen().unwrap()
 }
 
-/// A stage of this crate's servers.
+/// A lab with the servers under test, for `Stage::with`.
+pub(crate) fn lab() -> LabBuilder {
+    Lab::builder().server(server())
+}
+
+/// A stage with the servers under test.
 pub(crate) async fn stage(replicas: u32) -> Stage {
     Stage::with(lab().replicas(replicas)).await.unwrap()
 }
 
-/// A stage with a table to write to, and a cluster connected to it.
+/// A stage with a table, and a cluster connected to it.
 pub(crate) struct World {
     pub(crate) stage: Stage,
     pub(crate) cluster: Cluster,
@@ -49,36 +49,43 @@ impl World {
         Self::with(stage, config).await
     }
 
-    /// Shares of reads do not follow how fast each server is, on a machine that does more than that.
+    /// With `pace` off: the shares of reads do not depend on each server's speed on a busy machine.
     pub(crate) async fn unpaced(replicas: u32) -> Self {
         let stage = stage(replicas).await;
         let config = stage.config().with_pace(false);
         Self::with(stage, config).await
     }
 
-    /// With options of the test's own. However short its timeouts are, the table is made.
+    /// A world with this configuration. Even with short timeouts, the primary has answered when
+    /// this returns. The replicas have the table before they are first asked, because their first
+    /// answer identifies them as replicas.
     pub(crate) async fn with(stage: Stage, config: Config) -> Self {
+        let mut root = stage.lab.admin(0).await.unwrap();
+        let database = stage.lab.database();
+        let create = "CREATE TABLE {database}.entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
+        let create = create.replace("{database}", database);
+        root.query_drop(create).await.unwrap();
+        replicated(&stage).await;
+
         let cluster = Cluster::builder(config).connect().await.unwrap();
-        let create = "CREATE TABLE entries (id BIGINT PRIMARY KEY, pod VARCHAR(64))";
-        let created = cluster.primary().deadline(PATIENCE).query_drop(create);
-        let created = created.await;
-        created.unwrap_or_else(|error| panic!("{error}: {:#?}", cluster.status()));
-        stage.lab.wait_for_replication(PATIENCE).await.unwrap();
+        let asked = cluster.primary().deadline(PATIENCE).query_drop("DO 0");
+        let asked = asked.await;
+        asked.unwrap_or_else(|error| panic!("{error}: {:#?}", cluster.status()));
         Self { stage, cluster }
     }
 
-    /// Inserts a row that also says which server took it.
+    /// Inserts a row that contains the id of the server that took it.
     pub(crate) async fn insert(&self, id: u64) -> Result<(), Error> {
         insert(&self.cluster, id).await
     }
 
-    /// Inserts a row that has to be there, however short the configured timeouts are.
+    /// Inserts a row that must exist afterwards, even with short timeouts in the configuration.
     pub(crate) async fn must_insert(&self, id: u64) {
         let route = self.cluster.primary().deadline(PATIENCE);
         route.exec_drop(INSERT, (id,)).await.unwrap();
     }
 
-    /// How many rows each server took, as the primary tells it.
+    /// The number of rows that each server took, according to the primary.
     pub(crate) async fn written_by(&self) -> BTreeMap<String, u64> {
         let rows: Vec<(String, u64)> = self
             .cluster
@@ -90,8 +97,14 @@ impl World {
     }
 }
 
-/// Waits until nothing is in use, and takes every connection that a pod may have at once: a slot
-/// that leaked, or a wake-up that was lost, shows here.
+/// Waits until the replicas have what the primary has executed.
+pub(crate) async fn replicated(stage: &Stage) {
+    let replicated = stage.lab.wait_for_replication(PATIENCE).await;
+    replicated.unwrap();
+}
+
+/// Waits until nothing is in use, and takes as many connections as a pod may have. This detects a
+/// leaked slot or a lost wake-up.
 pub(crate) async fn all_slots_are_back(cluster: &Cluster, max_connections: usize) {
     eventually("every connection is back", async || {
         let pods = cluster.status().pods;
@@ -101,7 +114,7 @@ pub(crate) async fn all_slots_are_back(cluster: &Cluster, max_connections: usize
     .await;
     let mut held = Vec::new();
     for _ in 0..max_connections {
-        held.push(cluster.primary().conn().await.unwrap());
+        held.push(cluster.primary().deadline(PATIENCE).conn().await.unwrap());
     }
     let pods = cluster.status().pods;
     let primary = pods.iter().find(|pod| pod.read_only == Some(false));
@@ -116,7 +129,7 @@ pub(crate) async fn insert(cluster: &Cluster, id: u64) -> Result<(), Error> {
     cluster.primary().exec_drop(INSERT, (id,)).await
 }
 
-/// Another address at which the server with `ordinal` can be reached.
+/// An additional address of the server with `ordinal`.
 pub(crate) async fn forward_to(stage: &Stage, ordinal: u32) -> IpAddr {
     let address = stage.lab.fresh_address().unwrap();
     let port = stage.lab.port();
@@ -134,7 +147,7 @@ pub(crate) async fn forward_to(stage: &Stage, ordinal: u32) -> IpAddr {
     address
 }
 
-/// Waits until `holds` says so, or fails with what was waited for.
+/// Waits until `holds` returns true. Otherwise the test fails with `what`.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let give_up = Instant::now() + PATIENCE;
     while !holds().await {
@@ -143,13 +156,13 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     }
 }
 
-/// The ids of the connections that an account has to a server.
+/// The ids of an account's connections to a server.
 pub(crate) async fn connections(root: &mut Conn, user: &str) -> Vec<u64> {
     let ids = "SELECT id FROM information_schema.processlist WHERE user = ? ORDER BY id";
     root.exec(ids, (user,)).await.unwrap()
 }
 
-/// Where a test would start MariaDB in both crates.
+/// A test that starts its own kind of server would run on MariaDB in both runs.
 #[test]
 fn no_test_starts_servers_of_a_kind_of_its_own() {
     let mut folders = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster").into()];

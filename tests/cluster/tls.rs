@@ -1,14 +1,15 @@
-//! Encryption: what each `sslmode` promises, with certificates from authorities of the test's own.
+//! TLS: what each `sslmode` promises, with certificates from the test's own authorities.
 
 use crate::double::greeting;
-use crate::support::{SERVER, eventually, lab, stage};
+use crate::staged::Staged as _;
+use crate::support::{eventually, lab, server, stage};
 use headless_mysql::config::{ReplicaPolicy, SslMode};
 use headless_mysql::discovery::FixedList;
 use headless_mysql::error::{ConnectError, FileProblem, TlsProblem};
 use headless_mysql::mysql_async::prelude::Queryable;
-use headless_mysql::testkit::lab::{Authority, Identity, LabBuilder, Nodes, ServerKind};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error, Route};
+use headless_mysql_testkit::lab::{Authority, Identity, LabBuilder, Nodes, ServerKind};
+use headless_mysql_testkit::stage::Stage;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,12 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 const SHORT: Duration = Duration::from_secs(1);
 const SERVICE: &str = "mysql.default.svc.cluster.local";
 
-/// An authority, and its certificate in a file.
+/// An authority, with its certificate in a file.
 struct Trust {
     authority: Authority,
     folder: TempDir,
@@ -39,7 +41,7 @@ impl Trust {
         self.folder.path().join("ca.pem")
     }
 
-    /// A lab whose servers have a good certificate each.
+    /// A lab whose servers each have a valid certificate.
     fn lab(&self, replicas: u32) -> LabBuilder {
         let identity = |n| self.authority.issue_for_pod("mysql", n).unwrap();
         (0..=replicas).fold(lab().replicas(replicas), |lab, n| {
@@ -71,9 +73,10 @@ impl Trust {
     }
 }
 
-/// A server that offers no TLS; MySQL's do unless told not to, and then cannot replicate.
+/// A server without TLS. MySQL offers TLS unless an option disables it, and then it cannot
+/// replicate.
 fn plain_lab() -> LabBuilder {
-    match SERVER {
+    match server() {
         ServerKind::MySql => lab()
             .replicas(0)
             .server_option(Nodes::All, "--tls-version="),
@@ -85,7 +88,7 @@ async fn connect(config: Config) -> Cluster {
     Cluster::builder(config).connect().await.unwrap()
 }
 
-/// The cipher that the server sees; empty without encryption.
+/// The session's cipher on the server; empty without TLS.
 async fn cipher(route: Route) -> Result<String, Error> {
     let status = route.query_first("SHOW STATUS LIKE 'Ssl_cipher'").await?;
     let (_, cipher): (String, String) = status.unwrap();
@@ -168,9 +171,9 @@ async fn a_server_that_demands_tls_is_told_or_given_it() {
     root.query_drop(DEMAND).await.unwrap();
     let disabled = connect(trust.config(&stage, SslMode::Disabled)).await;
     let said = refusal(disabled.primary()).await;
-    let words = match SERVER {
+    let words = match server() {
         ServerKind::MySql => "the server demands it",
-        // All that it says.
+        // The error says no more than this.
         _ => "refused the login",
     };
     assert!(said.contains(words), "{said}");
@@ -186,8 +189,8 @@ async fn a_preferring_client_takes_up_tls_when_the_server_begins_to_demand_it() 
     let stage = Stage::with(plain_lab()).await.unwrap();
     let cluster = connect(trust.config(&stage, SslMode::Preferred)).await;
     assert_eq!(cipher(cluster.primary()).await.unwrap(), "");
-    if SERVER == ServerKind::MySql {
-        // Its options forbid TLS for ever.
+    if server() == ServerKind::MySql {
+        // The server's options disable TLS permanently.
         return;
     }
     let identity = trust.authority.issue_for_pod("mysql", 0).unwrap();
@@ -205,7 +208,7 @@ async fn a_preferring_client_takes_up_tls_when_the_server_begins_to_demand_it() 
     .await;
 }
 
-/// Server ids that reads ended on.
+/// The ids of the servers that answer this many reads.
 async fn seen(cluster: &Cluster, reads: usize) -> BTreeSet<u32> {
     let mut seen = BTreeSet::new();
     for _ in 0..reads {
@@ -219,13 +222,13 @@ async fn seen(cluster: &Cluster, reads: usize) -> BTreeSet<u32> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_bad_certificate_has_its_own_error_and_keeps_only_its_pod_away() {
     let trust = Trust::new();
-    // Of the same name, which makes it no less strange.
+    // An authority of the same name is still another authority.
     let stranger = Authority::new("the test's authority").unwrap();
     let names = |n: u32| [format!("mysql-{n}.{SERVICE}")];
     let authority = &trust.authority;
     let lab = trust
         .lab(5)
-        // Another pod's.
+        // The certificate of another pod.
         .tls(
             1,
             authority.issue_for_pod("mysql", 2).unwrap(),
@@ -252,17 +255,24 @@ async fn each_bad_certificate_has_its_own_error_and_keeps_only_its_pod_away() {
     let cluster = connect(config).await;
     assert_eq!(seen(&cluster, 60).await, BTreeSet::from([6]));
     cluster.primary().query_drop("DO 1").await.unwrap();
-    // The name is no matter here.
+    // The name does not matter with this mode.
     let cluster = connect(trust.config(&stage, SslMode::VerifyCa)).await;
     assert_eq!(seen(&cluster, 60).await, BTreeSet::from([2, 6]));
-    // And here nothing is.
+    // Nothing is verified with this mode.
     let cluster = connect(trust.config(&stage, SslMode::Required)).await;
     let all = BTreeSet::from([2, 3, 4, 5, 6]);
     assert_eq!(seen(&cluster, 300).await, all);
 
     stage.lab.stop(5).await.unwrap();
     let cluster = connect(trust.config(&stage, SslMode::VerifyIdentity)).await;
-    let said = refusal(cluster.replicas().policy(ReplicaPolicy::ReplicaOnly)).await;
+    // If no pod can be verified, each call fails at once with the error of one of them.
+    let mut said = String::new();
+    let begun = Instant::now();
+    for _ in 0..100 {
+        said += &refusal(cluster.replicas().policy(ReplicaPolicy::ReplicaOnly)).await;
+    }
+    // No call waited for its deadline.
+    assert!(begun.elapsed() < 20 * SHORT, "{:?}", begun.elapsed());
     for (n, problem) in [
         (1, TlsProblem::WrongName),
         (2, TlsProblem::Expired),
@@ -273,7 +283,7 @@ async fn each_bad_certificate_has_its_own_error_and_keeps_only_its_pod_away() {
         let words = format!("no TLS with mysql-{n} ({address}:3306): {problem}");
         assert!(said.contains(&words), "{words}: {said}");
     }
-    // What it is for, and what it should be for.
+    // The error names the certificate's name and the expected one.
     for n in [1, 2] {
         assert!(said.contains(&format!("mysql-{n}.{SERVICE}")), "{said}");
     }
@@ -380,10 +390,10 @@ async fn a_file_that_cannot_be_used_is_told_at_once_by_its_option_and_path() {
     .await;
 }
 
-/// It has no names at all: only its authority can be verified.
+/// The certificate has no names at all, so only its authority can be verified.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_certificate_that_mysql_makes_itself_is_good_for_verify_ca() {
-    if SERVER != ServerKind::MySql {
+    if server() != ServerKind::MySql {
         return;
     }
     let stage = stage(0).await;
@@ -403,8 +413,8 @@ async fn a_server_that_gets_tls_later_is_found_out_by_the_next_pool() {
     let cluster = connect(trust.config(&stage, SslMode::VerifyIdentity)).await;
     let said = refusal(cluster.primary()).await;
     assert!(said.contains("the server offers none"), "{said}");
-    if SERVER == ServerKind::MySql {
-        // Its options forbid TLS for ever.
+    if server() == ServerKind::MySql {
+        // The server's options disable TLS permanently.
         return;
     }
     let identity = trust.authority.issue_for_pod("mysql", 0).unwrap();

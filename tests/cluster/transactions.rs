@@ -1,15 +1,16 @@
-//! What a transaction promises when the server, or its user, ends it in another way.
+//! What a transaction guarantees when the server, or its user, ends it in another way.
 
+use crate::staged::Staged as _;
 use crate::support::{World, lab, stage};
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::lab::Nodes;
-use headless_mysql::testkit::proxy::{FaultProxy, NetFault};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Error, Tx};
+use headless_mysql_testkit::lab::Nodes;
+use headless_mysql_testkit::proxy::{FaultProxy, NetFault};
+use headless_mysql_testkit::stage::Stage;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// One connection to the primary, so that the next user surely gets the last one's.
+/// With one connection to the primary, the next user certainly gets the previous user's.
 async fn world_of_one() -> World {
     let stage = stage(0).await;
     let config = stage.config().with_max_connections(1);
@@ -28,7 +29,7 @@ async fn a_transaction_dropped_after_a_prepare_is_rolled_back_before_the_next_us
     tx.query_drop("INSERT INTO entries VALUES (1, 'dropped')")
         .await
         .unwrap();
-    // The driver shows the answer to this as an OK without an open transaction.
+    // The driver reports the answer to this as an OK without an open transaction.
     tx.prep("SELECT id FROM entries WHERE id = ?")
         .await
         .unwrap();
@@ -78,14 +79,14 @@ async fn a_raw_begin_followed_by_a_prepare_is_rolled_back_before_the_next_user()
     assert_eq!(ids(&world).await, [2, 4]);
 }
 
-/// Two transactions that have locked what the other one wants; the second to ask is the victim.
+/// Two transactions that wait for each other's lock. The second one to ask is the victim.
 async fn deadlock(world: &World) -> Tx {
     let lock = "UPDATE entries SET pod = 'locked' WHERE id = ?";
     let mut first = world.cluster.begin().await.unwrap();
     let mut victim = world.cluster.begin().await.unwrap();
     first.exec_drop(lock, (1,)).await.unwrap();
     victim.exec_drop(lock, (2,)).await.unwrap();
-    // More work, so that the server picks the other one.
+    // More work, so that the server chooses the other one as the victim.
     for id in 100..150 {
         first
             .exec_drop("INSERT INTO entries VALUES (?, 'work')", (id,))
@@ -111,7 +112,7 @@ async fn after_a_deadlock_nothing_more_runs_in_the_transaction_and_commit_says_r
     world.insert(1).await.unwrap();
     world.insert(2).await.unwrap();
     let mut victim = deadlock(&world).await;
-    // It would run, and stay, outside the transaction.
+    // This would run outside of the transaction, and persist.
     let insert = victim.query_drop("INSERT INTO entries VALUES (3, 'outside')");
     let error = Error::from(insert.await.unwrap_err());
     assert!(matches!(error, Error::RolledBack { .. }), "{error}");
@@ -143,7 +144,7 @@ async fn a_lock_wait_that_rolled_the_transaction_back_is_not_reported_as_committ
         matches!(&error, Error::Server { source, .. } if source.code == 1205),
         "{error}"
     );
-    // The usual idiom after 1205; it would run, and stay, outside the transaction.
+    // A retry is usual after 1205. Here it would run outside of the transaction, and persist.
     let again = tx.query_drop("INSERT INTO entries VALUES (3, 'outside')");
     let error = Error::from(again.await.unwrap_err());
     assert!(matches!(error, Error::RolledBack { .. }), "{error}");
@@ -153,7 +154,7 @@ async fn a_lock_wait_that_rolled_the_transaction_back_is_not_reported_as_committ
     assert_eq!(ids(&world).await, [1]);
 }
 
-/// The error comes with a row, when nobody but the reader sees it.
+/// The error arrives with a row, so only the reader of the rows sees it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_ended_under_a_stream_runs_nothing_more() {
     let world = world_of_one().await;
@@ -162,12 +163,12 @@ async fn a_transaction_that_ended_under_a_stream_runs_nothing_more() {
     tx.query_drop("INSERT INTO entries VALUES (2, 'kept')")
         .await
         .unwrap();
-    // Stands for whatever ends a transaction without being noticed: DDL commits it.
+    // DDL commits the transaction. It stands for anything that ends a transaction unnoticed.
     let ddl = tx.query_iter("CREATE TABLE other (id INT)").await.unwrap();
     drop(ddl);
     let outside = tx.query_drop("INSERT INTO entries VALUES (3, 'outside')");
     let error = Error::from(outside.await.unwrap_err());
-    assert!(matches!(error, Error::Interrupted { .. }), "{error}");
+    assert!(matches!(error, Error::TransactionEnded { .. }), "{error}");
     drop(tx);
     assert_eq!(ids(&world).await, [1, 2]);
 }
@@ -199,7 +200,7 @@ async fn a_commit_without_an_answer_is_reported_as_unknown() {
     assert!(!error.is_retryable());
 }
 
-/// What the library asks on its own behalf before an operation is a part of that operation.
+/// A query that the library runs before an operation counts against the operation's deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operation_that_has_to_ask_something_first_ends_with_its_deadline_all_the_same() {
     const LIMIT: Duration = Duration::from_secs(1);
@@ -215,11 +216,11 @@ async fn an_operation_that_has_to_ask_something_first_ends_with_its_deadline_all
     let mut doubtful = world.cluster.begin().await.unwrap();
     let insert = "INSERT INTO entries (id, pod) VALUES (?, 'x')";
     doubtful.exec_drop(insert, (2,)).await.unwrap();
-    doubtful.exec_drop(insert, (1,)).await.unwrap_err();
+    doubtful.query_drop("CALL nothing()").await.unwrap_err();
     let mut unread = world.cluster.primary().conn().await.unwrap();
     drop(unread.query_iter("SELECT 1; SELECT 2").await.unwrap());
 
-    // Time for one question, and not for two.
+    // There is time for one query, but not for two.
     proxy.set_fault(Some(NetFault::Slow(LIMIT * 4 / 10)));
     let began = Instant::now();
     let timed = |call: Result<(), Error>| (call.unwrap_err(), began.elapsed());
@@ -230,6 +231,7 @@ async fn an_operation_that_has_to_ask_something_first_ends_with_its_deadline_all
     for (error, took) in [commit, next] {
         let late = took.saturating_sub(LIMIT);
         assert!(late < Duration::from_millis(300), "{took:?}: {error}");
-        assert!(took >= LIMIT, "{took:?}: {error}");
+        // It may end earlier if a check finds meanwhile that the pod is not alive.
+        assert!(took >= LIMIT / 2, "{took:?}: {error}");
     }
 }

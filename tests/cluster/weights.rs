@@ -1,11 +1,12 @@
-//! Which replica gets how much of the reads.
+//! How reads are distributed over replicas with weights.
 
+use crate::staged::Staged as _;
 use crate::support::stage;
 use headless_mysql::{Cluster, Config};
 use std::collections::BTreeMap;
 
-/// Reads for which the server with this id takes 20 ms longer than the others, one after the other,
-/// and the servers (by `server_id`, ordinal + 1) that they went to.
+/// Runs reads in sequence. The server with the id `slow` takes 20 ms longer for each. Returns the
+/// number of reads per server (by `server_id`, which is the ordinal + 1).
 async fn spread(config: Config, slow: u32, reads: usize) -> BTreeMap<u32, usize> {
     let cluster = Cluster::builder(config).connect().await.unwrap();
     let text = format!("SELECT @@server_id, IF(@@server_id = {slow}, SLEEP(0.02), 0)");
@@ -35,7 +36,8 @@ async fn weights_by_ordinal_decide_who_gets_reads_and_do_not_concern_writes() {
     let stage = stage(2).await;
     let by = spread(stage.config().with_weights([(2, 0)]), 0, 50).await;
     assert_eq!(by, [(2, 50)].into());
-    // Of two idle ones the heavier; the primary takes writes whatever its weight.
+    // Of two idle replicas the one with more weight is picked. The primary takes writes with any
+    // weight.
     let config = stage.config().with_weights([(0, 0), (1, 1), (2, 3)]);
     assert_eq!(spread(config.clone(), 0, 50).await, [(3, 50)].into());
     let cluster = Cluster::builder(config).connect().await.unwrap();

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use headless_mysql::testkit::dns::{PodSpec, Protocol, Readiness};
+use headless_mysql_testkit::dns::{PodSpec, Protocol, Readiness};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{DNSClass, RData, RecordType};
 use tokio::net::TcpStream;

@@ -2,7 +2,7 @@
 
 use headless_mysql::discovery::{Answer, DnsResolver, DnsResolverBuilder, FoundPod, Resolve};
 use headless_mysql::name::{Ordinal, SearchList};
-use headless_mysql::testkit::dns::{Autopath, ClusterDns, PodSpec, ServiceSpec, Upstream};
+use headless_mysql_testkit::dns::{Autopath, ClusterDns, PodSpec, ServiceSpec, Upstream};
 
 use crate::support::*;
 

@@ -1,6 +1,7 @@
 //! What the resolver makes of every kind of Service.
 
-use headless_mysql::testkit::dns::{Flavor, PodSpec, ServiceSpec};
+use headless_mysql::name::Ordinal;
+use headless_mysql_testkit::dns::{Flavor, PodSpec, ServiceSpec};
 
 use crate::discover::*;
 use crate::support::*;
@@ -207,8 +208,66 @@ async fn every_kind_of_service_gives_its_pods_and_their_ordinals() {
             },
             "mysql",
             plain,
+            TWO,
+            (1, 1),
+        ),
+        (
+            "two StatefulSets, of which one is given",
+            |dns| {
+                dns.set_service(two().pod(PodSpec::ready("router-0", [10, 244, 2, 0])));
+            },
+            "mysql",
+            |b| b.statefulset(Some("router".into())),
+            "0 router-0 2.0",
+            (1, 1),
+        ),
+        (
+            "two StatefulSets, and the others are to be read from",
+            |dns| {
+                dns.set_service(two().pod(PodSpec::ready("router-0", [10, 244, 2, 0])));
+            },
+            "mysql",
+            |b| b.read_other_pods(true),
             "0 mysql-0 1.0, 1 mysql-1 1.1, - router-0 2.0",
             (1, 1),
+        ),
+        (
+            "two StatefulSets and no port, of which one is given",
+            |dns| {
+                let other = PodSpec::ready("router-0", [10, 244, 2, 0]);
+                dns.set_service(two().without_ports().pod(other));
+            },
+            "mysql",
+            |b| b.statefulset(Some("mysql".into())),
+            TWO,
+            (13, 1),
+        ),
+        (
+            "another StatefulSet alone",
+            |dns| dns.set_service(two()),
+            "mysql.default.svc.cluster.local",
+            |b| b.statefulset(Some("router".into())),
+            "!not_ours",
+            (1, 1),
+        ),
+        (
+            "another StatefulSet alone, and no port",
+            |dns| dns.set_service(two().without_ports()),
+            "mysql.default.svc.cluster.local",
+            |b| b.statefulset(Some("router".into())),
+            "!not_ours",
+            (12, 2),
+        ),
+        (
+            "ordinals that start at 30, and no port",
+            |dns| {
+                let pods = [30, 31].map(|n| PodSpec::ready(format!("mysql-{n}"), [10, 244, 1, n]));
+                dns.set_service(mysql(0).without_ports().with_pods(pods));
+            },
+            "mysql",
+            |b| b.first_ordinal(Ordinal::new(30)),
+            "30 mysql-30 1.30, 31 mysql-31 1.31",
+            (4, 1),
         ),
         (
             "pods that are not ready, published",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use headless_mysql::discovery::{
     DnsResolver, HostList, HostListBuilder, PrimaryAndReplicas, Resolve, ResolveError,
 };
-use headless_mysql::testkit::dns::{ClusterDns, Fault, FaultScope, PodSpec, ServiceSpec, Upstream};
+use headless_mysql_testkit::dns::{ClusterDns, Fault, FaultScope, PodSpec, ServiceSpec, Upstream};
 
 use crate::discover::{builder, search, shown};
 use crate::support::*;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use headless_mysql::discovery::{
     DnsResolver, DnsResolverBuilder, Protocol as Over, Resolve, ResolveError,
 };
-use headless_mysql::testkit::dns::{ClusterDns, Fault, FaultScope, Flavor, Protocol, RecordKind};
+use headless_mysql_testkit::dns::{ClusterDns, Fault, FaultScope, Flavor, Protocol, RecordKind};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use headless_mysql::testkit::dns::{
+use headless_mysql_testkit::dns::{
     Autopath, ClusterDns, Flavor, PodSpec, Readiness, ReverseZones, ServiceSpec, Upstream,
 };
 

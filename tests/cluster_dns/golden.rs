@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use headless_mysql::testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
+use headless_mysql_testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tokio::net::TcpStream;

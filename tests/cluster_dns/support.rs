@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use headless_mysql::testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
+use headless_mysql_testkit::dns::{ClusterDns, PodSpec, ServiceSpec};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use headless_mysql::testkit::dns::{Fault, FaultScope, Protocol, RecordKind};
+use headless_mysql_testkit::dns::{Fault, FaultScope, Protocol, RecordKind};
 use hickory_resolver::net::NetError;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use headless_mysql::testkit::dns::{ClusterDns, Flavor, PodSpec, ServiceSpec};
+use headless_mysql_testkit::dns::{ClusterDns, Flavor, PodSpec, ServiceSpec};
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::RecordType;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

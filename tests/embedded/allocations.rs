@@ -1,6 +1,8 @@
 //! What a routed read allocates beyond the driver's own work for the same statement.
 
 use crate::support::World;
+use headless_mysql::cluster::Route;
+use headless_mysql::config::ReplicaPolicy;
 use headless_mysql::mysql_async::Conn;
 use headless_mysql::mysql_async::prelude::Queryable;
 use std::future::{Future, poll_fn};
@@ -28,6 +30,18 @@ async fn allocations(reads: impl Future<Output = ()>) -> u64 {
 #[tokio::test]
 async fn a_routed_read_allocates_little_more_than_the_driver_does_for_it() {
     let world = World::start(1).await;
+    compare(&world, 1, || world.cluster.replicas()).await;
+}
+
+#[tokio::test]
+async fn a_read_on_a_primary_that_is_used_like_a_replica_is_served_at_once_too() {
+    let world = World::start(0).await;
+    let reads = || world.cluster.replicas().policy(ReplicaPolicy::Any);
+    compare(&world, 0, reads).await;
+}
+
+/// Reads by `routes`, which lead to the pod with this ordinal, beside the driver alone.
+async fn compare(world: &World, ordinal: u32, routes: impl Fn() -> Route) {
     world.insert(1).await.unwrap();
     let patience = crate::support::PATIENCE;
     world
@@ -36,8 +50,7 @@ async fn a_routed_read_allocates_little_more_than_the_driver_does_for_it() {
         .wait_for_replication(patience)
         .await
         .unwrap();
-    let mut conn: Conn = world.stage.lab.connect(1).await.unwrap();
-    let replicas = || world.cluster.replicas();
+    let mut conn: Conn = world.stage.lab.connect(ordinal).await.unwrap();
 
     // The first of each makes a connection, or prepares.
     let mut raw = [0; 2];
@@ -52,7 +65,7 @@ async fn a_routed_read_allocates_little_more_than_the_driver_does_for_it() {
         .await;
         ours[0] = allocations(async {
             for _ in 0..reads {
-                let one: Option<u64> = replicas().query_first("SELECT 1").await.unwrap();
+                let one: Option<u64> = routes().query_first("SELECT 1").await.unwrap();
                 assert_eq!(one, Some(1));
             }
         })
@@ -66,7 +79,7 @@ async fn a_routed_read_allocates_little_more_than_the_driver_does_for_it() {
         .await;
         ours[1] = allocations(async {
             for _ in 0..reads {
-                let pod: Option<String> = replicas().exec_first(POINT, (1,)).await.unwrap();
+                let pod: Option<String> = routes().exec_first(POINT, (1,)).await.unwrap();
                 assert!(pod.is_some());
             }
         })

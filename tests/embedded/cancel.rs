@@ -1,10 +1,11 @@
 //! Calls that are dropped at any moment, many at once, on connections that are scarce: no slot is
 //! lost, and nobody waits for a wake-up that went to somebody who had left.
 
+use crate::staged::Staged as _;
 use crate::support::{PATIENCE, World};
 use headless_mysql::mysql_async::prelude::Queryable;
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error};
+use headless_mysql_testkit::stage::Stage;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::time::Duration;

@@ -1,11 +1,12 @@
 //! The crate's own promises, where no real server is needed to show them.
 
+use crate::staged::Staged as _;
 use crate::support::{PATIENCE, World, insert};
 use headless_mysql::error::ConnectError;
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::embedded::{EmbeddedPods, Flavour};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Error};
+use headless_mysql_testkit::embedded::{EmbeddedPods, Flavour};
+use headless_mysql_testkit::stage::Stage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -98,17 +99,21 @@ async fn a_transaction_is_seen_when_it_is_committed_and_never_when_it_is_dropped
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_on_replicas_are_refused_by_the_server_and_by_the_session() {
     let world = World::start(1).await;
-    let write = || {
-        let statement = "INSERT INTO entries VALUES (1, 'x')";
-        world.cluster.replicas().query_drop(statement)
+    const WRITE: &str = "INSERT INTO entries VALUES (1, 'x')";
+    let code = async || {
+        let mut conn = world.cluster.replicas().conn().await.unwrap();
+        // The library would refuse it before it is sent.
+        let write = conn.as_conn_mut().unwrap().query_drop(WRITE).await;
+        match Error::from(write.unwrap_err()) {
+            Error::Server { source, .. } => source.code,
+            error => panic!("{error}"),
+        }
     };
-    let code = |error: Error| match error {
-        Error::Server { source, .. } => source.code,
-        error => panic!("{error}"),
-    };
-    assert_eq!(code(write().await.unwrap_err()), 1290);
+    assert_eq!(code().await, 1290);
     world.stage.lab.set_read_only(1, false).await.unwrap();
-    assert_eq!(code(write().await.unwrap_err()), 1792);
+    assert_eq!(code().await, 1792);
+    let write = world.cluster.replicas().query_drop(WRITE).await;
+    assert!(matches!(write, Err(Error::OnlyReads { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -273,7 +278,7 @@ async fn an_open_transaction_of_a_killed_primary_is_gone_and_so_are_its_locks() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_answer_is_cut_off_is_neither_success_nor_failure() {
-    use headless_mysql::testkit::embedded::Fault;
+    use headless_mysql_testkit::embedded::Fault;
     let world = World::start(0).await;
     let mut tx = world.cluster.begin().await.unwrap();
     tx.query_drop("INSERT INTO entries VALUES (1, 'x')")

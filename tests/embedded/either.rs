@@ -1,11 +1,12 @@
 //! One test for real and for embedded servers.
 
+use crate::staged::Staged as _;
 use crate::support::{CREATE, PATIENCE};
 use headless_mysql::Cluster;
-use headless_mysql::testkit::embedded::EmbeddedPods;
-use headless_mysql::testkit::lab::{Lab, LabError};
-use headless_mysql::testkit::pods::{Pods, StatefulSetSpec};
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::embedded::EmbeddedPods;
+use headless_mysql_testkit::lab::{Lab, LabError};
+use headless_mysql_testkit::pods::{Pods, StatefulSetSpec};
+use headless_mysql_testkit::stage::Stage;
 
 async fn a_set_serves_while_its_primary_moves<P: Pods>() -> Result<(), LabError> {
     let spec = StatefulSetSpec::new(1).statefulset("db");

@@ -3,8 +3,8 @@
 use crate::support::{number, pods};
 use headless_mysql::mysql_async::prelude::*;
 use headless_mysql::mysql_async::{Error, IoError};
-use headless_mysql::testkit::embedded::{EmbeddedPods, Fault};
-use headless_mysql::testkit::lab::LabError;
+use headless_mysql_testkit::embedded::{EmbeddedPods, Fault};
+use headless_mysql_testkit::lab::LabError;
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::net::TcpStream;

@@ -12,5 +12,8 @@ mod either;
 mod faults;
 mod protocol;
 mod replication;
+#[path = "../staged/mod.rs"]
+mod staged;
 mod support;
 mod two_services;
+mod versions;

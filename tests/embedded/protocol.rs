@@ -3,7 +3,7 @@
 use crate::support::{number, pods, refusal};
 use headless_mysql::mysql_async::prelude::*;
 use headless_mysql::mysql_async::{Conn, Error, OptsBuilder, Row, Value};
-use headless_mysql::testkit::embedded::{EmbeddedPods, Flavour};
+use headless_mysql_testkit::embedded::{EmbeddedPods, Flavour};
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -2,8 +2,8 @@
 
 use crate::support::{PATIENCE, World, number, pods};
 use headless_mysql::mysql_async::prelude::*;
-use headless_mysql::testkit::embedded::EmbeddedPods;
-use headless_mysql::testkit::lab::LabError;
+use headless_mysql_testkit::embedded::EmbeddedPods;
+use headless_mysql_testkit::lab::LabError;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ const COUNT: &str = "SELECT COUNT(*) FROM entries";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lag_is_visible_and_then_gone() {
     let world = World::start(1).await;
-    let lag = Duration::from_millis(400);
+    let lag = Duration::from_secs(3);
     world.stage.lab.set_lag(1, lag).unwrap();
     let start = Instant::now();
     world.insert(1).await.unwrap();

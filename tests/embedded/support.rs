@@ -1,10 +1,11 @@
 //! What the tests of this folder share.
 
+use crate::staged::Staged as _;
 use headless_mysql::mysql_async::Conn;
 use headless_mysql::mysql_async::prelude::Queryable;
-use headless_mysql::testkit::embedded::EmbeddedPods;
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, Error};
+use headless_mysql_testkit::embedded::EmbeddedPods;
+use headless_mysql_testkit::stage::Stage;
 use std::time::Duration;
 use tokio::time::Instant;
 

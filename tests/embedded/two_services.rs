@@ -1,11 +1,12 @@
 //! A primary Service and a replica Service, as some charts deploy them.
 
+use crate::staged::Staged as _;
 use crate::support::*;
 use headless_mysql::Cluster;
 use headless_mysql::prelude::*;
-use headless_mysql::testkit::dns::{PodSpec, ServiceSpec};
-use headless_mysql::testkit::embedded::EmbeddedPods;
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::dns::{PodSpec, ServiceSpec};
+use headless_mysql_testkit::embedded::EmbeddedPods;
+use headless_mysql_testkit::stage::Stage;
 use std::collections::BTreeSet;
 
 /// A Service of these pods of the stage. Their host names count on from 0 in one StatefulSet, but

@@ -1,7 +1,7 @@
 //! One client process: a policy over its own pools.
 //!
-//! Owns how a request goes through each policy. It must give all of them the same request and the
-//! same pools.
+//! Owns the path of a request through each policy. It must give every policy the same request and
+//! the same pools.
 
 use crate::pool::{Ask, Checkout, Pool};
 use crate::reference::{Kind, Reference};
@@ -26,7 +26,7 @@ use tower::{BoxError, Service, ServiceExt};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
     Ours,
-    /// Ours without weights by the servers' answer times.
+    /// Our balancer without weights by answer time (`pace` off).
     OursBlind,
     Reference(Kind),
     TowerPending,
@@ -71,22 +71,22 @@ impl Policy {
     }
 }
 
-/// How long a checkout may take; the balancer's default.
+/// The checkout timeout; equal to the balancer's default.
 const CHECKOUT: Duration = Duration::from_secs(5);
-/// How long a server has to show that it is alive after a query timed out.
+/// How long a server may take to prove that it is alive after a query timed out.
 const SIDE_CONNECT: Duration = Duration::from_secs(1);
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
     pub(crate) sent: Duration,
-    /// From the request to its answer: the hold is not in it.
+    /// The time from the request to its answer, without the hold.
     pub(crate) took: Duration,
     pub(crate) fault: Option<Fault>,
     pub(crate) held: bool,
 }
 
-/// Tower's balancers need `&mut`: here behind a mutex, which costs no virtual time.
+/// Tower's balancers need `&mut`, so they are behind a mutex, which costs no virtual time.
 type Tower = tokio::sync::Mutex<BoxService<Ask, Duration, BoxError>>;
 
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl Client {
         }
     }
 
-    /// One request from its pick until the connection is back.
+    /// Runs one request, from the pick to the return of the connection.
     pub(crate) async fn request(&self, ask: Ask) -> Outcome {
         let began = Instant::now();
         let result = match &self.via {
@@ -183,7 +183,8 @@ impl Client {
             Ok(()) => {
                 let took = began.elapsed();
                 hold(&ask).await;
-                // First the connection, then its guard: who waits finds it.
+                // Return the connection before dropping the guard, so that a waiting request finds
+                // it.
                 drop(checkout);
                 drop(guard);
                 Ok(took)
@@ -195,7 +196,8 @@ impl Client {
                         if !checkout.pool.is_alive(SIDE_CONNECT).await {
                             suspicion.confirmed("no answer to a query, nor to a connect");
                         }
-                        // The slot was taken, and the request counted, until now.
+                        // Until now the connection held its slot, and the request counted as in
+                        // flight.
                         drop((checkout, guard));
                     });
                 } else if is_news {
@@ -234,7 +236,7 @@ async fn hold(ask: &Ask) {
     }
 }
 
-/// Checkout and query.
+/// Checks a connection out and runs the query.
 async fn perform(
     pool: &Pool,
     ask: &Ask,
@@ -262,8 +264,8 @@ async fn through_tower(tower: &Tower, ask: Ask) -> Result<Duration, Fault> {
     })
 }
 
-/// A pool as a service whose response is the end of the request, so that tower counts all of it
-/// as pending.
+/// A pool as a service whose response marks the end of the request, so that tower counts the whole
+/// request as pending.
 #[derive(Debug, Clone)]
 struct Whole {
     pool: Pool,
@@ -279,7 +281,7 @@ fn whole(pools: &[Pool], query_timeout: Duration) -> ServiceList<Vec<Whole>> {
 }
 
 impl Service<Ask> for Whole {
-    /// How long the answer took.
+    /// The time until the answer.
     type Response = Duration;
     type Error = Fault;
     type Future = Pin<Box<dyn Future<Output = Result<Duration, Fault>> + Send>>;

@@ -1,4 +1,4 @@
-//! A simulation of many clients and servers: whom each policy sends, and what it costs.
+//! A simulation of many clients and servers: where each policy sends requests, and at what cost.
 //!
 //! ```text
 //! cargo test --test simulation -- --nocapture

@@ -1,7 +1,7 @@
 //! One client's connections to one server, as a tower service: the endpoint of every policy.
 //!
-//! Owns slots, idle connections, and the limit of connects at once. It must neither choose between
-//! servers nor judge their health.
+//! Owns the slots, the idle connections and the limit of concurrent connects. It must neither
+//! choose between servers nor judge their health.
 
 use crate::server::{Fault, Server, Session};
 use headless_mysql::balance::{Class, Classify, Eligibility, Eligible, Pace};
@@ -15,28 +15,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tower::Service;
 
-/// Connects at once of one client to one server.
+/// The maximum number of concurrent connects from one client to one server.
 pub(crate) const CONNECTS: usize = 2;
 /// The deadline of one connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a request needs: drawn before any policy sees it, so that all policies see the same.
+/// The properties of a request. They are drawn before any policy runs, so that all policies get the
+/// same requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
-    /// Core time of its query.
+    /// CPU time of the query.
     pub(crate) work: Duration,
-    /// How long the application keeps the connection after the answer.
+    /// How long the application holds the connection after the answer.
     pub(crate) hold: Duration,
-    /// The task of the request. A checkout in another task is a probe of the balancer.
+    /// The task of the request. A checkout from another task is a probe of the balancer.
     pub(crate) task: tokio::task::Id,
 }
 
 impl Eligible<Pool> for Ask {
     fn eligible(&self, pool: &Pool) -> Eligibility {
-        if pool.is_full() {
-            Eligibility::Full
-        } else {
-            Eligibility::Yes
+        Eligibility::Yes {
+            tier: 0,
+            room: !pool.is_full(),
         }
     }
 
@@ -57,8 +57,8 @@ impl Classify for Fault {
 #[derive(Debug, Default)]
 struct Idle {
     connections: Vec<Connection>,
-    /// Grows when a connection of this generation breaks: ten sockets cut by one restart are one
-    /// failure.
+    /// Incremented when a connection of the current generation breaks: ten sockets that one restart
+    /// breaks count as one failure.
     generation: u64,
 }
 
@@ -71,12 +71,12 @@ struct Connection {
 #[derive(Debug)]
 struct Inner {
     server: Arc<Server>,
-    /// Where answer times go to.
+    /// Receives the answer times.
     pace: Option<Pace>,
     slots: Arc<Semaphore>,
     connects: Semaphore,
     idle: Mutex<Idle>,
-    /// Callers that wait for a slot or a connect, or connect.
+    /// The number of callers that wait for a slot or for a connect, or are connecting.
     without: AtomicUsize,
     most_without: AtomicUsize,
     connecting: AtomicUsize,
@@ -109,13 +109,13 @@ impl Pool {
         self.0.most_connecting.load(Relaxed)
     }
 
-    /// Starts the two maxima anew.
+    /// Resets the two maxima.
     pub(crate) fn forget_herd(&self) {
         self.0.most_without.store(0, Relaxed);
         self.0.most_connecting.store(0, Relaxed);
     }
 
-    /// All slots taken, or both connects busy and nothing idle.
+    /// Whether all slots are taken, or all connects are busy and no connection is idle.
     fn is_full(&self) -> bool {
         if self.0.slots.available_permits() == 0 {
             return true;
@@ -157,7 +157,7 @@ impl Pool {
         accepted.unwrap_or(Err(Fault::ConnectTimeout))
     }
 
-    /// A connect beside the pool, to learn whether the server is alive.
+    /// Connects outside of the pool to find out whether the server is alive.
     pub(crate) async fn is_alive(&self, within: Duration) -> bool {
         matches!(timeout(within, self.0.server.accept()).await, Ok(Ok(_)))
     }
@@ -171,7 +171,7 @@ impl Pool {
     }
 }
 
-/// Counts one up until dropped, and remembers the maximum.
+/// Increments a counter until dropped, and records the maximum.
 struct Count<'a>(&'a AtomicUsize);
 
 impl<'a> Count<'a> {
@@ -188,7 +188,7 @@ impl Drop for Count<'_> {
     }
 }
 
-/// A connection in use. Dropped it goes back; cut off in a query it is closed.
+/// A connection in use. Dropping it returns it; during a query, dropping closes it.
 #[derive(Debug)]
 pub(crate) struct Checkout {
     pub(crate) pool: Pool,
@@ -197,7 +197,7 @@ pub(crate) struct Checkout {
 }
 
 impl Checkout {
-    /// Runs the query. A failure says whether it is news to the pool.
+    /// Runs the query. The flag of a failure is true if the pool did not know of the failure yet.
     pub(crate) async fn query(&mut self, ask: &Ask, within: Duration) -> Result<(), (Fault, bool)> {
         let connection = self.connection.take().unwrap();
         let began = Instant::now();

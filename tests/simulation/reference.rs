@@ -1,7 +1,7 @@
-//! The policies to compare with, as their authors describe them.
+//! The policies for comparison, as their authors describe them.
 //!
-//! Owns the choice among one client's pools and what it learns from the outcome. It must see only
-//! what a client sees: its own requests.
+//! Owns the choice between one client's pools, and what it learns from results. It must see only
+//! what a client can see: its own requests.
 
 use crate::rng::Rng;
 use std::time::Duration;
@@ -10,25 +10,26 @@ use std::time::Duration;
 pub(crate) enum Kind {
     Random,
     RoundRobin,
-    /// Least in flight; the first of those that tie.
+    /// Fewest in flight; the first one of a tie.
     FirstLeast,
-    /// Least in flight; ties at random.
+    /// Fewest in flight; a random one of a tie.
     Least,
-    /// The less loaded of two (Mitzenmacher).
+    /// The less loaded of two random ones (Mitzenmacher).
     P2c,
-    /// As `P2c`, with finagle's failure accrual: out after failures in a row, with backoff.
+    /// As `P2c`, with finagle's failure accrual: consecutive failures eject a server, with backoff.
     P2cAccrual,
-    /// Two choices by peak EWMA x (pending + 1), over the time until the answer.
+    /// The better of two random ones by peak EWMA x (pending + 1), over the time until the answer.
     PeakEwma,
-    /// The same over the time the connection is held.
+    /// The same, over the time until the connection is returned.
     PeakEwmaHold,
 }
 
-/// Time constant and first value of the peak EWMA: linkerd's.
+/// Time constant and initial value of the peak EWMA, as in linkerd.
 const DECAY: f64 = 10.0;
 const FIRST_RTT: f64 = 0.030;
 
-/// Failures in a row that eject, the first ejection and the longest, in seconds.
+/// The number of consecutive failures that ejects, and the first and the longest ejection in
+/// seconds.
 const STRIKES: u32 = 3;
 const OUT: (f64, f64) = (1.0, 60.0);
 
@@ -68,7 +69,7 @@ impl Reference {
         }
     }
 
-    /// Chooses, and counts the choice as pending.
+    /// Chooses a server and counts it as pending.
     pub(crate) fn pick(&mut self, now: Duration) -> usize {
         let now = now.as_secs_f64();
         let n = self.seen.len();
@@ -96,7 +97,7 @@ impl Reference {
         };
         self.seen[choice].pending += 1;
         if self.kind == Kind::P2cAccrual && self.seen[choice].ejections > 0 {
-            // The first one after an ejection is the probe.
+            // The first request after an ejection is the probe.
             self.seen[choice].out_until = now + OUT.0;
         }
         choice
@@ -107,7 +108,7 @@ impl Reference {
         let a = self.rng.below(n);
         let b = (a + 1 + self.rng.below(n - 1)) % n;
         let (cost_a, cost_b) = (cost(&self.seen[a]), cost(&self.seen[b]));
-        // Finagle draws again; a look at all is the same at its end.
+        // Finagle draws again. Scanning all servers gives the same result.
         if cost_a.is_infinite() && cost_b.is_infinite() {
             let costs: Vec<f64> = self.seen.iter().map(cost).collect();
             return (0..n)
@@ -117,7 +118,7 @@ impl Reference {
         if cost_a <= cost_b { a } else { b }
     }
 
-    /// The answer came, or the failure.
+    /// Records the answer or the failure.
     pub(crate) fn answered(&mut self, index: usize, now: Duration, took: Duration, failed: bool) {
         if self.kind != Kind::PeakEwmaHold {
             self.observe(index, now, took);
@@ -138,7 +139,7 @@ impl Reference {
         }
     }
 
-    /// The connection went back.
+    /// Records the return of the connection.
     pub(crate) fn returned(&mut self, index: usize, now: Duration, held: Duration) {
         self.seen[index].pending -= 1;
         if self.kind == Kind::PeakEwmaHold {

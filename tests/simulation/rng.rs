@@ -1,6 +1,6 @@
-//! The simulation's randomness: one seed, the same numbers on every machine.
+//! The simulation's random numbers: one seed gives the same numbers on every machine.
 //!
-//! Owns the generator and the two distributions. It must never read anything from outside.
+//! Owns the generator and the two distributions. It must never read external state.
 
 /// SplitMix64 (Steele, Lea, Flood, 2014).
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Uniform in `0..n`; the bias of the remainder is far below anything measured here.
+    /// Uniform in `0..n`. The bias of the remainder is far below anything measured here.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
@@ -34,7 +34,7 @@ impl Rng {
     }
 }
 
-/// Tower draws from it too.
+/// Tower's balancers use the same generator.
 impl tower::util::rng::Rng for Rng {
     fn next_u64(&mut self) -> u64 {
         self.next()

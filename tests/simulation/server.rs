@@ -1,6 +1,6 @@
-//! A server: cores, a queue in front of them, and what goes wrong with it.
+//! A server: cores, a queue in front of them, and its faults.
 //!
-//! Owns the time that a connect and a query take, and the counts that a server could tell itself.
+//! Owns the time that a connect and a query take, and the counters that a server could have itself.
 //! It must know nothing of clients, pools or policies.
 
 use std::sync::{Arc, Mutex};
@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
-/// The width of one step of [`Counts::calls`].
+/// The length of one interval of [`Counts::calls`].
 pub(crate) const STEP: Duration = Duration::from_millis(100);
 
-/// A refusal, or an error of a broken socket, arrives after this time.
+/// The delay of a refusal, or of an error from a broken socket.
 const ROUND_TRIP: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +19,13 @@ pub(crate) enum Mode {
     Up,
     /// Everything takes three times as long.
     Slow,
-    /// Nothing is answered; sockets stay open.
+    /// Nothing is answered. Sockets stay open.
     Frozen,
-    /// Connections are lost, connects are refused in 1 ms.
+    /// Connections are lost. Connects are refused within 1 ms.
     Down,
-    /// Connects work; every query breaks its connection in 1 ms.
+    /// Connects succeed. Every query breaks its connection within 1 ms.
     Breaks,
-    /// Who is connected is served; nobody else is let in.
+    /// Existing connections are served. New ones are refused.
     NoRoom,
 }
 
@@ -48,15 +48,15 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone, Copy)]
 struct State {
     mode: Mode,
-    /// Grows with every restart: connections of an earlier one are dead.
+    /// Incremented by every restart. Connections of an earlier epoch are dead.
     epoch: u64,
 }
 
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counts {
-    /// Checkouts that came in for requests, per [`STEP`], also those that failed.
+    /// Checkouts for requests, per [`STEP`], including failed ones.
     pub(crate) calls: Vec<u64>,
-    /// The same for what the balancer sends of its own accord.
+    /// The same for the balancer's own probes.
     pub(crate) probes: Vec<u64>,
     pub(crate) open: usize,
     pub(crate) most_open: usize,
@@ -74,11 +74,11 @@ pub(crate) struct Server {
     began: Instant,
 }
 
-/// What kind of servers there are.
+/// The properties of a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
-    /// Core time of a login.
+    /// CPU time of a login.
     pub(crate) connect: Duration,
     pub(crate) max_connections: usize,
 }
@@ -111,7 +111,7 @@ impl Server {
         self.counts.lock().unwrap().clone()
     }
 
-    /// A checkout comes in.
+    /// Counts a checkout.
     pub(crate) fn note_call(&self, is_probe: bool) {
         let step = (self.began.elapsed().as_millis() / STEP.as_millis()) as usize;
         let mut counts = self.counts.lock().unwrap();
@@ -131,7 +131,7 @@ impl Server {
         *self.state.borrow()
     }
 
-    /// Returns once the server answers at all.
+    /// Waits while the server is frozen.
     async fn thawed(&self) -> State {
         let state = self.state();
         if state.mode != Mode::Frozen {
@@ -142,7 +142,7 @@ impl Server {
         *state.unwrap()
     }
 
-    /// Logs a client in. It costs core time, so a herd of logins slows the queries.
+    /// Logs a client in. A login uses CPU time, so a herd of logins slows queries down.
     pub(crate) async fn accept(self: &Arc<Self>) -> Result<Session, Fault> {
         let before = self.thawed().await;
         if before.mode == Mode::Down {
@@ -177,7 +177,7 @@ impl Server {
     }
 }
 
-/// An open connection, as the server sees it.
+/// An open connection, on the server's side.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) server: Arc<Server>,
@@ -185,7 +185,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A query that takes `work` of a core of a server that is not slow.
+    /// Runs a query that needs `work` of CPU time on a server that is not slow.
     pub(crate) async fn query(&self, work: Duration) -> Result<(), Fault> {
         let server = &self.server;
         let state = server.state();

@@ -1,17 +1,17 @@
-//! The table of a scenario, for `--nocapture`.
+//! The table of a scenario's results, shown with `--nocapture`.
 
 use crate::client::Policy;
 use crate::world::{Report, Scenario};
 use std::fmt::Write;
 
-/// The reports of one scenario under several policies.
+/// The reports of one scenario, one per policy.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) reports: Vec<Report>,
 }
 
 impl Table {
-    /// Runs the scenario under each policy, and prints the table.
+    /// Runs the scenario under each policy and prints the table.
     pub(crate) fn of(scenario: &Scenario, policies: &[Policy]) -> Self {
         let reports = policies.iter().map(|&policy| scenario.run(policy));
         let table = Self {
@@ -30,12 +30,12 @@ impl Table {
         self.get(Policy::Ours)
     }
 
-    /// The lowest mean of a policy that is not ours and failed no more than one request in 1,000.
+    /// The lowest mean among other policies whose error share is at most one request in 1,000.
     pub(crate) fn best_mean(&self) -> f64 {
         self.best_mean_of(|_| true)
     }
 
-    /// The same among some of the policies.
+    /// As [`Table::best_mean`], restricted to some of the policies.
     pub(crate) fn best_mean_of(&self, some: impl Fn(Policy) -> bool) -> f64 {
         let others = self.reports.iter().filter(|r| !r.policy.is_ours());
         let sound = others.filter(|r| r.error_share() <= 0.001 && some(r.policy));

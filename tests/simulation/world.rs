@@ -1,15 +1,15 @@
 //! A scenario, and its run under one policy.
 //!
-//! Owns the arrivals, the script of what goes wrong, and the report. Everything is drawn from the
-//! scenario's seed, the arrivals before a policy sees them and what a balancer leaves to chance
-//! after: a run repeats itself, but for how timers round to milliseconds.
+//! Owns the arrivals, the script of events, and the report. Every random number comes from the
+//! scenario's seed. Arrivals are drawn before the policy runs, and the balancers' choices after
+//! that. So a run is reproducible, except for the rounding of timers to milliseconds.
 
 use crate::client::{Client, Outcome, Policy};
 use crate::pool::{Ask, Pool};
 use crate::rng::Rng;
 use crate::server::{Counts, Machine, Mode, STEP, Server};
 use headless_mysql::balance::Paces;
-use headless_mysql::testkit::seed_chance;
+use headless_mysql::balance::seed_chance;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// What happens to a server, and when.
+/// An event on a server, and its time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Event {
     pub(crate) at: Duration,
@@ -35,22 +35,22 @@ pub(crate) struct Event {
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) clients: usize,
-    /// One entry per server: how many times slower than the others.
+    /// For each server, how many times slower it is than a normal one.
     pub(crate) slowness: Vec<f64>,
     pub(crate) machine: Machine,
-    /// Connections of one client to one server.
+    /// The maximum number of connections from one client to one server.
     pub(crate) slots: usize,
-    /// Requests per second of all clients; arrivals are Poisson.
+    /// Requests per second of all clients together, as a Poisson process.
     pub(crate) rate: f64,
-    /// How long requests arrive.
+    /// The time during which requests arrive.
     pub(crate) length: Duration,
-    /// Requests before this are not counted: connections are made.
+    /// Earlier requests are not counted, because connections are still being made.
     pub(crate) warm_up: Duration,
-    /// Mean core time of a query, exponential.
+    /// Mean CPU time of a query; the distribution is exponential.
     pub(crate) work: Duration,
-    /// One request in this many is held for so long.
+    /// `(n, time)`: one request in `n` holds its connection for `time`.
     pub(crate) hold: Option<(u64, Duration)>,
-    /// One query in this many takes so much core time.
+    /// `(n, time)`: one query in `n` needs `time` of CPU time.
     pub(crate) long: Option<(u64, Duration)>,
     pub(crate) query_timeout: Duration,
     pub(crate) script: Vec<Event>,
@@ -58,7 +58,7 @@ pub(crate) struct Scenario {
 }
 
 impl Default for Scenario {
-    /// Ten clients, three servers, 70 % busy.
+    /// Ten clients and three servers at 70 % load.
     fn default() -> Self {
         Self {
             name: "",
@@ -83,15 +83,15 @@ impl Default for Scenario {
     }
 }
 
-/// What one run showed.
+/// The results of one run.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) policy: Policy,
-    /// Of the requests after the warm-up.
+    /// The outcomes of requests after the warm-up.
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) servers: Vec<Counts>,
-    /// Per server, since the last event of its script (or the start), the most of any client:
-    /// callers without a connection, and connects at once.
+    /// Per server, since the last event of its script (or the start), the maximum over all clients:
+    /// callers without a connection, and concurrent connects.
     pub(crate) herd: Vec<usize>,
     pub(crate) connects: Vec<usize>,
     warm_up: Duration,
@@ -130,7 +130,7 @@ impl Scenario {
                 Arc::new(client)
             })
             .collect();
-        // The balancers' drivers run once: the sets are published.
+        // Let the balancers' drivers run once, so that they publish their sets.
         tokio::task::yield_now().await;
 
         let script = tokio::spawn(play(self.script.clone(), servers.clone(), clients.clone()));
@@ -153,7 +153,7 @@ impl Scenario {
         }
     }
 
-    /// Sends every request, and returns when all of them have ended.
+    /// Sends every request and returns when all of them have ended.
     async fn send(&self, rng: &mut Rng, clients: &[Arc<Client>], began: Instant) -> Vec<Outcome> {
         let outcomes = Arc::new(Mutex::new(Vec::new()));
         let (running, mut all_ended) = mpsc::channel::<()>(1);
@@ -200,8 +200,6 @@ async fn play(script: Vec<Event>, servers: Vec<Arc<Server>>, clients: Vec<Arc<Cl
     }
 }
 
-// === impl Report ===
-
 impl Report {
     fn answered(&self) -> impl Iterator<Item = &Outcome> {
         self.outcomes
@@ -209,7 +207,7 @@ impl Report {
             .filter(|outcome| outcome.fault.is_none())
     }
 
-    /// Milliseconds, over answered requests that were not held.
+    /// Mean in milliseconds over answered requests that did not hold their connection.
     pub(crate) fn mean(&self) -> f64 {
         let (mut sum, mut count) = (0.0, 0.0);
         for outcome in self.answered().filter(|outcome| !outcome.held) {
@@ -219,7 +217,7 @@ impl Report {
         sum / count
     }
 
-    /// Milliseconds, over answered requests.
+    /// 99th percentile in milliseconds over answered requests.
     pub(crate) fn p99(&self) -> f64 {
         let mut took: Vec<Duration> = self.answered().map(|outcome| outcome.took).collect();
         took.sort();
@@ -236,13 +234,13 @@ impl Report {
         self.errors() as f64 / self.outcomes.len() as f64
     }
 
-    /// Errors of requests sent in this window.
+    /// The number of failed requests among those sent in this window.
     pub(crate) fn errors_between(&self, from: Duration, to: Duration) -> usize {
         let failed = self.outcomes.iter().filter(|o| o.fault.is_some());
         failed.filter(|o| o.sent >= from && o.sent < to).count()
     }
 
-    /// Checkouts per server for requests in this window.
+    /// Checkouts for requests in this window, per server.
     pub(crate) fn calls_between(&self, from: Duration, to: Duration) -> Vec<u64> {
         let servers = self.servers.iter();
         servers
@@ -250,24 +248,24 @@ impl Report {
             .collect()
     }
 
-    /// The balancers' own probes of one server in this window.
+    /// The balancers' probes of one server in this window.
     pub(crate) fn probes_between(&self, server: usize, from: Duration, to: Duration) -> u64 {
         within(&self.servers[server].probes, from, to)
     }
 
-    /// The share of each server in this window.
+    /// Each server's share of the requests in this window.
     pub(crate) fn shares_between(&self, from: Duration, to: Duration) -> Vec<f64> {
         let calls = self.calls_between(from, to);
         let all: u64 = calls.iter().sum();
         calls.iter().map(|&n| n as f64 / all as f64).collect()
     }
 
-    /// The share of each server after the warm-up.
+    /// Each server's share of the requests after the warm-up.
     pub(crate) fn shares(&self) -> Vec<f64> {
         self.shares_between(self.warm_up, self.length)
     }
 
-    /// The largest relative distance of a share from an equal one.
+    /// The largest relative deviation of a share from an equal share.
     pub(crate) fn unevenness(&self) -> f64 {
         let shares = self.shares();
         let equal = 1.0 / shares.len() as f64;

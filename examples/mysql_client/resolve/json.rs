@@ -1,4 +1,4 @@
-//! A look-up as a program reads it.
+//! A look-up as JSON, for programs.
 
 use headless_mysql::discovery::{
     Answer, Entry, Exchange, FoundPod, ResolveError, Step, Transcript,
@@ -74,7 +74,7 @@ fn record(record: &Entry) -> Value {
     })
 }
 
-/// With three digits behind the point.
+/// Milliseconds with three decimals.
 fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }

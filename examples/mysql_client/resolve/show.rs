@@ -1,11 +1,11 @@
-//! A look-up as a person reads it.
+//! A look-up as text, for people.
 
 use crate::say::say;
 use crate::table;
 use headless_mysql::discovery::{Answer, Exchange, ResolveError, Step, Transcript};
 use std::time::Duration;
 
-/// More records than this are counted, not shown.
+/// The maximum number of records to print; the rest are only counted.
 const SHOWN: usize = 24;
 
 pub(super) fn look_up(result: &Result<Answer, ResolveError>, transcript: &Transcript) {

@@ -1,4 +1,4 @@
-//! `resolve --watch`: look-ups at an application's pace, and what changes.
+//! `resolve --watch`: look-ups at the rate of an application, and the changes.
 
 use super::{code, json, show};
 use crate::Failure;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 type LookUp = (Result<Answer, ResolveError>, Transcript);
 
-/// Tells of every look-up that the loop makes.
+/// Reports every look-up that the discovery loop makes.
 #[derive(Debug)]
 struct Explained {
     inner: Arc<dyn Resolve>,
@@ -26,7 +26,7 @@ impl Resolve for Explained {
     fn resolve(&self) -> BoxFuture<'_, Result<Answer, ResolveError>> {
         Box::pin(async move {
             let (result, transcript) = self.inner.explain().await;
-            // Nobody listens any more: the end is near.
+            // The receiver is gone, because the program is about to end.
             let _ = self.look_ups.send((result.clone(), transcript));
             result
         })
@@ -37,7 +37,7 @@ impl Resolve for Explained {
     }
 }
 
-/// Where events go, and what was known before.
+/// Prints events, and remembers what was known before.
 struct Screen {
     json: bool,
     asked_for: String,
@@ -47,7 +47,7 @@ struct Screen {
     failing: Option<ResolveError>,
 }
 
-/// Until `look_ups` look-ups are done, or for ever.
+/// Runs until `look_ups` look-ups are done, or for ever.
 pub(super) async fn run(
     dns: Arc<dyn Resolve>,
     json: bool,
@@ -106,7 +106,7 @@ impl Screen {
                 changes
             }
         };
-        // What the first look-up found has been shown.
+        // The result of the first look-up has already been shown.
         for change in changes.iter().filter(|_| self.seen > 1) {
             self.change(change);
         }

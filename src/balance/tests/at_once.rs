@@ -1,9 +1,9 @@
-//! Calls that need no future, with scripted endpoints.
+//! Calls that are served without a future, with scripted endpoints.
 
 use super::*;
 
 impl World {
-    /// After a first call, which looks for endpoints to be probed.
+    /// A world after a first call, which looks for ejected endpoints without a prober.
     async fn warm(names: &[&'static str]) -> Self {
         let world = Self::with(names).await;
         world.ask().await.unwrap();

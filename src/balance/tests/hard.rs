@@ -1,4 +1,4 @@
-//! The ten hard problems of balancing a pool of connections, one test for each at least.
+//! The ten hard problems of balancing connection pools, with at least one test each.
 
 use super::waiting::{Pools, settle};
 use super::*;
@@ -17,7 +17,7 @@ async fn problem_1_removal_races_a_checkout() {
     world.insert("b");
     let moved = waits.await.unwrap().unwrap().into_parts().1;
     assert_eq!(moved, "b", "whoever waits picks again");
-    // What is checked out may finish, and reports to nobody's harm.
+    // The checkout may finish, and its report harms no endpoint.
     held.failed("broke after the removal");
     drop(held);
     assert_eq!(world.balance.load(), 0);
@@ -39,7 +39,7 @@ async fn problem_2_cancellation_of_a_probe_gives_its_token_back() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.balance.endpoints()[0].state, EndpointState::Probing);
     let before = Arc::clone(&world.balance.shared.snapshot.load().endpoints[0].vitals);
-    // The probe goes with its endpoint.
+    // The probe ends with its endpoint.
     world.remove("a");
     world.settle().await;
     assert!(before.is_out());
@@ -74,12 +74,12 @@ async fn problem_3_no_order_of_ends_leaks_or_underflows_the_count() {
         if round % 3 == 0 && !guards.is_empty() {
             drop(guards.swap_remove(rand::random_range(0..guards.len())));
         }
-        // Probes count while they run, and only they may be on top.
+        // Running probes count as well, and only probes may add to the count.
         assert!(world.in_flight() <= guards.len() + 3);
         assert!(world.in_flight() >= guards.len());
     }
     drop(guards);
-    // A probe that hangs counts for as long as it may take.
+    // A hanging probe counts until its time limit.
     for key in ["a", "b", "c"] {
         world.mood(key, Mood::Works);
     }
@@ -87,7 +87,7 @@ async fn problem_3_no_order_of_ends_leaks_or_underflows_the_count() {
     assert_eq!(world.balance.load(), 0);
 }
 
-/// Connects take 5 ms, and two may be made at once; afterwards one is full.
+/// An endpoint whose connects take 5 ms. Two connects may run at once; then it has no room.
 #[derive(Clone)]
 struct Door {
     open: Arc<std::sync::atomic::AtomicBool>,
@@ -101,8 +101,8 @@ struct Enter;
 impl Eligible<Door> for Enter {
     fn eligible(&self, door: &Door) -> Eligibility {
         match door.connecting.load(Ordering::SeqCst) {
-            0 | 1 => Eligibility::Yes,
-            _ => Eligibility::Full,
+            0 | 1 => YES,
+            _ => FULL,
         }
     }
 }
@@ -150,10 +150,10 @@ async fn problem_4_a_recovered_endpoint_is_not_stormed() {
     for _ in 0..20 {
         balance.clone().oneshot(Enter).await.unwrap();
     }
-    // Ejected, or being probed again: that comes after a random time.
+    // Ejected or probing: the time of the probe is random.
     assert_ne!(balance.endpoints()[0].state, EndpointState::Ready);
     back.most.store(0, Ordering::SeqCst);
-    // While it is down: one probe at a time, however many call.
+    // While the endpoint is down there is one probe at a time, regardless of the number of calls.
     for _ in 0..200 {
         let calls: Vec<_> = (0..2)
             .map(|_| tokio::spawn(balance.clone().oneshot(Enter)))
@@ -163,7 +163,7 @@ async fn problem_4_a_recovered_endpoint_is_not_stormed() {
         }
     }
     assert_eq!(back.most.load(Ordering::SeqCst), 1);
-    // When it is back, and idle, everybody would go there.
+    // Once it is back and idle, all calls would prefer it.
     back.open.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(2)).await;
     balance.clone().oneshot(Enter).await.unwrap();
@@ -194,7 +194,7 @@ async fn problem_5_stale_or_flapping_dns_resurrects_nobody_without_a_probe() {
     let mut world = World::with(&["a", "b"]).await;
     eject(&world, "a").await;
     let old = world.balance.endpoints()[0].last_cause.clone();
-    // Flaps out and in again; the address is still dead.
+    // The endpoint is removed and added again; its address is still dead.
     world.remove("a");
     world.settle().await;
     tokio::time::sleep(Duration::from_secs(59)).await;
@@ -219,7 +219,7 @@ async fn problem_5_stale_or_flapping_dns_resurrects_nobody_without_a_probe() {
     }
     assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
 
-    // Forgotten after a minute; and what was well is used at once.
+    // A failure is forgotten after a minute; a healthy endpoint is used at once.
     eject(&world, "a").await;
     world.remove("a");
     world.remove("b");
@@ -240,7 +240,7 @@ async fn problem_6_what_broke_of_an_old_incarnation_does_not_hurt_the_new_one() 
         .map(|_| world.balance.pick(&Ask::default()).unwrap().1)
         .collect();
     let suspicion = guards[0].suspect();
-    // Another server under the same key.
+    // A different server gets the same key.
     world.insert("a");
     world.settle().await;
     for guard in &guards {
@@ -275,7 +275,7 @@ async fn problem_7_everything_ejected_waits_for_one_probe_and_names_every_endpoi
         .collect();
     tokio::time::sleep(Duration::from_secs(4)).await;
     let probes = world.calls("a") + world.calls("b") - before;
-    // A tenth of a second on average, for each of the two.
+    // A tenth of a second between probes on average, for each of the two.
     assert!((30..160).contains(&probes), "{probes} probes");
     world.mood("a", Mood::Works);
     for caller in callers {
@@ -302,7 +302,7 @@ async fn problem_8_a_deadline_in_the_past_and_equal_stamps_do_no_harm() {
     let error = world.ask_for(late).await.unwrap_err();
     assert!(matches!(error, BalanceError::Timeout { .. }), "{error}");
     assert_eq!(started.elapsed(), Duration::ZERO);
-    // All in one instant: ejected, due, probed and back.
+    // All in one instant: ejected, probe due, probed, back.
     let (_, guard) = world.balance.pick(&Ask::default()).unwrap();
     guard.condemn("dead");
     guard.condemn("dead");
@@ -326,7 +326,7 @@ async fn problem_9_idle_endpoints_get_equal_shares_by_chi_square() {
             .iter()
             .map(|name| (world.calls(name) as f64 - 2_000.0).powi(2) / 2_000.0)
             .sum();
-        // 99.99 % of fair draws are below.
+        // 99.99 % of fair draws are below the limit.
         assert!(chi < limit, "{count} endpoints: chi-square {chi}");
     }
 }
@@ -337,11 +337,11 @@ async fn problem_10_neither_probation_nor_a_waiter_starves() {
     eject(&world, "a").await;
     world.ask().await.unwrap();
     world.mood("a", Mood::Works);
-    // Nobody calls, and it is probed all the same.
+    // It is probed even without calls.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
 
-    // One who waits is served although others come all the time and take what they find.
+    // A waiting call is served although new calls keep arriving and take the room they find.
     let pools = Pools::with(&[("a", 1), ("b", 1)]).await;
     let (a, b) = (pools.hold("a").await, pools.hold("b").await);
     let mut waiter = pools.waiter(Some("a"));
@@ -355,7 +355,7 @@ async fn problem_10_neither_probation_nor_a_waiter_starves() {
             let mut newcomer = pools.waiter(None);
             *held = newcomer.poll();
             if held.is_none() {
-                // The place went to the one who waits, though it was not polled yet.
+                // The waiting call got the place, though it was not polled yet.
                 assert!(waiter.poll().is_some());
                 return;
             }
@@ -380,7 +380,7 @@ async fn a_lone_endpoint_that_is_back_serves_who_waits_within_a_quarter_of_a_sec
         let ask = patient();
         let waits = tokio::spawn(world.balance.clone().oneshot(ask));
         tokio::time::sleep(Duration::from_secs(10)).await;
-        // Hurried, but not stormed.
+        // Probes are more frequent, but not a flood.
         let calls = world.calls("a");
         assert!(calls < 200, "{calls}");
         world.mood("a", Mood::Works);
@@ -400,7 +400,7 @@ async fn an_endpoint_that_has_no_room_is_not_hurried() {
     world.mood("a", Mood::Overloaded);
     let ask = patient();
     assert!(world.balance.clone().oneshot(ask).await.is_err());
-    // Once in half a second, on average; hurried it would be 600.
+    // One probe per half second on average; hurried, there would be 600.
     let calls = world.calls("a");
     assert!((60..250).contains(&calls), "{calls}");
 }
@@ -417,7 +417,7 @@ fn a_call_from_another_runtime_survives_the_end_of_the_balancers() {
     mine.block_on(async {
         assert!(futures_util::poll!(&mut call).is_pending());
         theirs.shutdown_background();
-        // Whatever wakes it in between.
+        // Whatever wakes the call in between.
         let _ = futures_util::poll!(&mut call).map(|end| assert!(end.is_err()));
     });
     world.balance.close();

@@ -1,4 +1,4 @@
-//! Calls that come while another one was woken for the room they find.
+//! New calls that arrive after another call was woken for the same room.
 
 use super::waiting::{Pools, give_back};
 use super::*;
@@ -10,7 +10,7 @@ async fn newcomers_that_take_what_a_call_was_woken_for_pass_it_once_and_no_more(
     let mut waiter = world.waiter(None);
     assert!(waiter.poll().is_none());
     assert_eq!(world.in_flight(), [0], "it waits for an endpoint");
-    world.set_role("a", Eligibility::Yes);
+    world.set_role("a", YES);
     world.balance.wake();
     let mut taken = world.waiter(None).poll().unwrap();
     assert!(waiter.poll().is_none());

@@ -1,8 +1,10 @@
 //! The pure choice.
 
+use super::{FULL, RESERVE, YES};
 use crate::balance::eligible::Eligibility;
 use crate::balance::health::Availability;
 use crate::balance::pick::*;
+use proptest::prelude::*;
 use rand::RngExt;
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use tokio::time::Instant;
 
 fn ready(load: usize) -> Candidate {
     Candidate {
-        eligibility: Eligibility::Yes,
+        eligibility: YES,
         availability: Availability::Ready,
         load,
         weight: 1,
@@ -61,7 +63,7 @@ fn ties_are_even_also_when_an_ineligible_endpoint_stands_between_them() {
 fn of_any_number_that_tie_each_is_picked_as_often_wherever_it_stands() {
     for ties in 2..=SCANNED {
         for others in 0..=(SCANNED - ties) {
-            // Heavier ones stand before, between and behind those that tie.
+            // More loaded candidates are before, between and behind the ties.
             let mut candidates: Vec<_> = (0..others).map(|n| ready(1 + n / 2)).collect();
             for n in 0..ties {
                 candidates.insert((2 + 2 * n).min(candidates.len()), ready(0));
@@ -72,7 +74,7 @@ fn of_any_number_that_tie_each_is_picked_as_often_wherever_it_stands() {
                 if candidate.load > 0 {
                     assert_eq!(*share, 0, "{found:?}");
                 } else {
-                    // Six standard deviations, or a little more.
+                    // At least six standard deviations.
                     let off = (*share as f64 - expected).abs();
                     assert!(off < 6.0 * expected.sqrt(), "{found:?}");
                 }
@@ -81,51 +83,72 @@ fn of_any_number_that_tie_each_is_picked_as_often_wherever_it_stands() {
     }
 }
 
+/// All candidates in the order of preference, each with more load than any behind it.
+fn by_preference() -> Vec<Candidate> {
+    let mut all = Vec::new();
+    for past in [Past::Untried, Past::Refused] {
+        for availability in [Availability::Ready, Availability::Suspect] {
+            for tier in [0, 1, 2, u8::MAX] {
+                for room in [true, false] {
+                    all.push(Candidate {
+                        eligibility: Eligibility::Yes { tier, room },
+                        availability,
+                        past,
+                        ..ready(100 - all.len())
+                    });
+                }
+            }
+        }
+    }
+    all
+}
+
 #[test]
-fn the_reserve_serves_only_when_every_other_endpoint_is_out() {
-    let mut reserve = ready(0);
-    reserve.eligibility = Eligibility::Reserve;
-    assert_eq!(used(&[reserve, ready(90)], 7), Some(1));
+fn untried_comes_first_then_ready_then_the_tier_then_room_and_the_load_last() {
+    let all = by_preference();
+    for (index, better) in all.iter().enumerate() {
+        for worse in &all[index + 1..] {
+            assert_eq!(used(&[*better, *worse], 7), Some(0), "{better:?} {worse:?}");
+            assert_eq!(used(&[*worse, *better], 7), Some(1), "{better:?} {worse:?}");
+            let (better, worse) = (better.rank().unwrap(), worse.rank().unwrap());
+            assert!(better.code() < worse.code(), "{better:?} {worse:?}");
+        }
+        assert!(better.rank().unwrap().code() < Rank::NONE);
+    }
+    let first = all.first().and_then(Candidate::rank);
+    assert_eq!(first, Some(Rank::BEST));
+}
 
-    let mut full = ready(90);
-    full.eligibility = Eligibility::Full;
-    assert_eq!(used(&[reserve, full], 7), Some(1));
-
+#[test]
+fn each_endpoint_that_can_be_used_is_picked_if_it_is_the_only_one() {
     let mut out = ready(0);
     out.availability = Availability::Ejected(Instant::now());
-    assert_eq!(used(&[reserve, out], 7), Some(0));
+    for candidate in by_preference() {
+        assert_eq!(used(&[out, candidate], 7), Some(1), "{candidate:?}");
+    }
 }
 
 #[test]
-fn a_full_endpoint_is_passed_over_while_another_has_room() {
-    let mut full = ready(0);
-    full.eligibility = Eligibility::Full;
-    assert_eq!(used(&[full, ready(9)], 0), Some(1));
-    assert_eq!(used(&[full], 0), Some(0));
-}
-
-#[test]
-fn an_endpoint_that_just_failed_this_call_comes_last() {
+fn a_rank_keeps_what_the_call_saw_and_takes_the_tier_of_the_moment() {
     let mut tried = ready(0);
+    tried.eligibility = FULL;
     tried.past = Past::Refused;
-    assert_eq!(used(&[tried, ready(9)], 0), Some(1));
-    let mut reserve = ready(9);
-    reserve.eligibility = Eligibility::Reserve;
-    assert_eq!(used(&[tried, reserve], 0), Some(1));
-    assert_eq!(used(&[tried], 0), Some(0));
-}
-
-#[test]
-fn a_suspect_comes_after_everybody_who_is_ready_and_before_nobody() {
-    let mut suspect = ready(0);
-    suspect.availability = Availability::Suspect;
-    let mut reserve = ready(9);
-    reserve.eligibility = Eligibility::FullReserve;
-    assert_eq!(used(&[suspect, reserve], 0), Some(1));
-    let mut tried = ready(0);
-    tried.past = Past::Refused;
-    assert_eq!(used(&[suspect, tried], 0), Some(0));
-    assert_eq!(used(&[suspect], 0), Some(0));
+    let rank = tried.rank().unwrap();
+    assert_eq!(rank.for_now(Eligibility::No), None);
+    assert_eq!(
+        rank.for_now(YES),
+        Some(rank),
+        "a change of room does not count"
+    );
+    let mut moved = tried;
+    moved.eligibility = Eligibility::Yes {
+        tier: 1,
+        room: false,
+    };
+    assert_eq!(rank.for_now(RESERVE), moved.rank());
+    assert_eq!(rank.at_best(), Rank::BEST);
+    assert_eq!(Some(moved.rank().unwrap().at_best()), Rank::of(RESERVE));
+    assert_eq!(rank.after(Availability::Probing), None);
 }
 
 #[test]
@@ -160,7 +183,7 @@ fn shares_follow_the_weights_also_at_idle_and_a_weight_of_zero_gets_nothing() {
         weight,
         ..ready(load)
     };
-    // Fills up: the loads end in the proportion of the weights.
+    // Each pick adds load: in the end the loads have the proportion of the weights.
     let mut candidates = [weighted(0, 1), weighted(0, 3), weighted(0, 0)];
     for _ in 0..400 {
         let Pick::Use(index, _) = pick_of(&candidates, rand::random()) else {
@@ -172,7 +195,7 @@ fn shares_follow_the_weights_also_at_idle_and_a_weight_of_zero_gets_nothing() {
     assert_eq!(pick_of(&[weighted(0, 0)], 1), Pick::Wait(None));
     // (0 + 1) / 3 is less than (0 + 1) / 1.
     assert_eq!(shares(&[weighted(0, 1), weighted(0, 3)], 100), [0, 100]);
-    // No overflow: the largest there is.
+    // The largest possible load and weight do not overflow.
     let most = weighted(usize::MAX, u32::MAX);
     assert_eq!(used(&[most, weighted(0, 1)], 1), Some(1));
 }
@@ -182,7 +205,7 @@ fn above_eight_endpoints_two_draws_are_even_and_avoid_the_busy_ones() {
     let mut candidates = [ready(0); 40];
     candidates[7].load = 5;
     let found = shares(&candidates, 39_000);
-    // Picked only if both draws hit it, and they are distinct.
+    // It would be picked only if both draws hit it, but the draws are distinct.
     assert_eq!(found[7], 0);
     for (index, share) in found.iter().enumerate().filter(|(index, _)| *index != 7) {
         // 1,000 expected, a standard deviation of 31.
@@ -196,7 +219,10 @@ fn two_draws_miss_nobody_among_many_that_cannot_serve() {
     for candidate in &mut candidates {
         candidate.eligibility = Eligibility::No;
     }
-    candidates[63].eligibility = Eligibility::FullReserve;
+    candidates[63].eligibility = Eligibility::Yes {
+        tier: 1,
+        room: false,
+    };
     for random in 0..200 {
         assert_eq!(used(&candidates, random), Some(63));
     }
@@ -204,8 +230,57 @@ fn two_draws_miss_nobody_among_many_that_cannot_serve() {
     assert_eq!(pick_of(&candidates, 1), Pick::Wait(None));
 }
 
-proptest::proptest! {
-    /// Of a small set the pick is the lightest, whatever stands before and behind it.
+/// The order of [`Rank`], written a second time. Each variant is named, so a new variant does not
+/// compile until it has a place here.
+fn order(candidate: &Candidate) -> Option<(bool, bool, u8, bool)> {
+    let (tier, full) = match candidate.eligibility {
+        Eligibility::No => return None,
+        Eligibility::Yes { tier, room } => (tier, !room),
+    };
+    let suspect = match candidate.availability {
+        Availability::Ready => false,
+        Availability::Suspect => true,
+        Availability::Ejected(_) | Availability::ProbeDue | Availability::Probing => return None,
+    };
+    let tried = match candidate.past {
+        Past::Untried => false,
+        Past::Refused => true,
+        Past::PausedUntil(_) => return None,
+    };
+    (candidate.weight > 0).then_some((tried, suspect, tier, full))
+}
+
+fn any_candidate() -> impl Strategy<Value = Candidate> {
+    let tier = prop_oneof![Just(0), Just(1), any::<u8>()];
+    let yes = (tier, any::<bool>()).prop_map(|(tier, room)| Eligibility::Yes { tier, room });
+    let eligibility = prop_oneof![1 => Just(Eligibility::No), 3 => yes];
+    let later = Instant::now() + Duration::from_secs(1);
+    let availability = prop_oneof![
+        Just(Availability::Ready),
+        Just(Availability::Suspect),
+        Just(Availability::Ejected(later)),
+        Just(Availability::ProbeDue),
+        Just(Availability::Probing),
+    ];
+    let past = prop_oneof![
+        Just(Past::Untried),
+        Just(Past::Refused),
+        Just(Past::PausedUntil(later)),
+    ];
+    let fields = (eligibility, availability, past, 0usize..4, 0u32..3);
+    fields.prop_map(
+        |(eligibility, availability, past, load, weight)| Candidate {
+            eligibility,
+            availability,
+            load,
+            weight,
+            past,
+        },
+    )
+}
+
+proptest! {
+    /// In a small set the pick is the least loaded candidate, at any position.
     #[test]
     fn of_a_small_set_nobody_is_lighter_than_the_pick(
         loads in proptest::collection::vec((0usize..6, 1u32..4), 1..=SCANNED),
@@ -215,40 +290,23 @@ proptest::proptest! {
         let candidates: Vec<_> = loads.into_iter().map(weighted).collect();
         let index = used(&candidates, random).unwrap();
         for candidate in &candidates {
-            proptest::prop_assert_ne!(candidate.cmp_load(&candidates[index]), Ordering::Less);
+            prop_assert_ne!(candidate.cmp_load(&candidates[index]), Ordering::Less);
         }
     }
 
-    /// Whatever the size: who is picked can serve, and is of the best rank there is.
+    /// In a set of any size, the pick can serve and has the best rank.
     #[test]
     fn the_pick_is_of_the_best_rank(
-        kinds in proptest::collection::vec((0u8..5, 0u8..3, 0u8..3, 0usize..4, 0u32..3), 0..40),
+        candidates in proptest::collection::vec(any_candidate(), 0..40),
         random: u64,
     ) {
-        let candidates: Vec<Candidate> = kinds
-            .into_iter()
-            .map(|(eligibility, availability, past, load, weight)| Candidate {
-                eligibility: [
-                    Eligibility::Yes,
-                    Eligibility::Full,
-                    Eligibility::Reserve,
-                    Eligibility::FullReserve,
-                    Eligibility::No,
-                ][usize::from(eligibility)],
-                availability: [Availability::Ready, Availability::Suspect, Availability::Probing]
-                    [usize::from(availability)],
-                past: [Past::Untried, Past::Refused, Past::Untried][usize::from(past)],
-                load,
-                weight,
-            })
-            .collect();
-        let best = candidates.iter().filter_map(Candidate::rank).min();
+        let best = candidates.iter().filter_map(order).min();
         match pick_of(&candidates, random) {
             Pick::Use(index, rank) => {
-                proptest::prop_assert_eq!(candidates[index].rank(), best);
-                proptest::prop_assert_eq!(Some(rank), best);
+                prop_assert_eq!(order(&candidates[index]), best);
+                prop_assert_eq!(Some(rank), candidates[index].rank());
             },
-            Pick::Wait(_) => proptest::prop_assert_eq!(best, None),
+            Pick::Wait(_) => prop_assert_eq!(best, None),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Calls that wait at an endpoint which may not serve them any more.
+//! Calls that wait at an endpoint that may no longer serve them.
 
 use super::waiting::{Pools, Read, give_back, settle};
 use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_call_leaves_the_line_of_an_endpoint_that_loses_its_role_or_becomes_a_reserve() {
-    for role in [Eligibility::No, Eligibility::Reserve] {
+    for role in [Eligibility::No, RESERVE] {
         let world = Pools::with(&[("a", 1)]).await;
         let a = world.hold("a").await;
         let mut waiter = world.waiter(None);
@@ -34,9 +34,9 @@ async fn a_call_goes_at_once_to_who_has_room_when_its_endpoint_loses_its_role() 
     let mut waiter = world.waiter(None);
     assert!(waiter.poll().is_none());
     assert_eq!(world.in_flight(), [2, 0]);
-    // As when the primary moves.
+    // This happens when the primary moves.
     world.set_role("a", Eligibility::No);
-    world.set_role("b", Eligibility::Yes);
+    world.set_role("b", YES);
     world.balance.wake();
     let held = waiter.poll().unwrap();
     assert_eq!(world.in_flight(), [1, 1]);
@@ -59,8 +59,8 @@ async fn a_call_is_not_served_by_an_endpoint_that_lost_its_role_also_if_nobody_s
         give_back(a);
         assert!(waiter.poll().is_none(), "told: {is_told}");
         assert_eq!(world.in_flight(), [0]);
-        // It waits for whoever gets the role; here, the same one again.
-        world.set_role("a", Eligibility::Yes);
+        // The call waits for the next endpoint with the role; here, the same one again.
+        world.set_role("a", YES);
         assert!(waiter.poll().is_none());
         world.balance.wake();
         give_back(waiter.poll().unwrap());
@@ -77,7 +77,7 @@ async fn a_call_whose_only_endpoint_lost_its_role_fails_at_its_deadline() {
     world.set_role("a", Eligibility::No);
     world.balance.wake();
     settle().await;
-    // The place that comes free is nothing to it.
+    // The place that becomes free is of no use to the call.
     give_back(a);
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(began.elapsed(), BalanceConfig::default().checkout_timeout);
@@ -89,7 +89,7 @@ async fn a_call_whose_only_endpoint_lost_its_role_fails_at_its_deadline() {
     assert_eq!(tower::load::Load::load(&world.balance), 0);
 }
 
-/// What a call is told of while it lets go is neither lost nor forgotten.
+/// A notification of room that arrives while a call releases its endpoint is not lost.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_told_of_room_as_its_endpoint_loses_its_role_takes_it() {
     let world = Pools::with(&[("a", 1), ("b", 1)]).await;

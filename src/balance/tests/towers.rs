@@ -19,7 +19,7 @@ async fn under_timeout_a_call_that_is_cut_off_leaves_nothing_behind() {
     }
     assert_eq!(started.elapsed(), Duration::from_millis(900));
     assert_eq!(world.balance.load(), 0);
-    // The caller's impatience is not the endpoint's failure.
+    // A timeout of the caller is not a failure of the endpoint.
     assert_eq!(world.balance.endpoints()[0].state, EndpointState::Ready);
 }
 
@@ -56,7 +56,8 @@ async fn under_load_shed_it_is_a_limit_that_sheds_and_never_the_balancer() {
     assert!(error.is::<tower::load_shed::error::Overloaded>(), "{error}");
     waits.abort();
 
-    // Without a limit nothing is shed, although the endpoint is busy: the call waits its time.
+    // Without a limit no call is shed, although the endpoint is busy: the call waits until its
+    // deadline.
     let all = ServiceBuilder::new()
         .load_shed()
         .service(world.balance.clone());
@@ -85,7 +86,7 @@ async fn behind_a_buffer_neither_errors_nor_slow_calls_harm_the_other_handles() 
     );
     assert!(!slow.is_finished());
     slow.abort();
-    // Only the end is terminal.
+    // Only `close` is terminal.
     world.balance.close();
     assert!(buffered.clone().oneshot(Ask::default()).await.is_err());
 }

@@ -1,10 +1,10 @@
-//! Calls that wait: in which order they are woken, who moves, and what a cancelled one leaves.
+//! Waiting calls: the order of wake-ups, moves between endpoints, and cancellation.
 
 use super::*;
 use futures_util::task::{ArcWake, waker};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// An endpoint with so many places, whose callers wait in a fair line of its own.
+/// An endpoint with a limited number of places, whose callers wait in its own fair queue.
 #[derive(Clone)]
 pub(super) struct Pool {
     name: &'static str,
@@ -12,7 +12,7 @@ pub(super) struct Pool {
     roles: Roles,
 }
 
-/// What endpoints are, other than for everybody.
+/// Roles that override the default role of endpoints.
 type Roles = Arc<Mutex<HashMap<&'static str, Eligibility>>>;
 
 impl Service<Read> for Pool {
@@ -31,7 +31,7 @@ impl Service<Read> for Pool {
     }
 }
 
-/// A request for the pools that are named, or for any.
+/// A request for the named pools, or for any pool.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Read(Option<&'static str>);
 
@@ -44,19 +44,21 @@ impl Read {
 impl Eligible<Pool> for Read {
     fn eligible(&self, pool: &Pool) -> Eligibility {
         let role = pool.roles.lock().unwrap().get(pool.name).copied();
-        let role = role.unwrap_or(Eligibility::Yes);
-        match (role, pool.places.available_permits() == 0) {
+        let role = role.unwrap_or(YES);
+        match role {
             _ if self.0.is_some_and(|names| !names.contains(pool.name)) => Eligibility::No,
-            (Eligibility::Yes, true) => Eligibility::Full,
-            (Eligibility::Reserve, true) => Eligibility::FullReserve,
-            (role, _) => role,
+            Eligibility::Yes { tier, .. } => Eligibility::Yes {
+                tier,
+                room: pool.places.available_permits() > 0,
+            },
+            Eligibility::No => Eligibility::No,
         }
     }
 }
 
 pub(super) type Held = (OwnedSemaphorePermit, Guard);
 
-/// A tuple is dropped in its own order.
+/// Permit first: a tuple drops its fields in order.
 fn held(served: Balanced<OwnedSemaphorePermit>) -> Held {
     let (guard, permit) = served.into_parts();
     (permit, guard)
@@ -147,7 +149,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    /// `None`: it waits.
+    /// Polls the call; `None`: it waits.
     pub(super) fn poll(&mut self) -> Option<Held> {
         let waker = waker(Arc::clone(&self.woken));
         match self.call.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -156,13 +158,13 @@ impl Waiter {
         }
     }
 
-    /// How often it was woken since this was asked last.
+    /// Number of wake-ups since the last query.
     pub(super) fn woken(&self) -> usize {
         self.woken.0.swap(0, Ordering::SeqCst)
     }
 }
 
-/// As a connection pool does: what was checked out is free when the count goes down.
+/// As a connection pool does: the permit is free before the count goes down.
 pub(super) fn give_back((permit, guard): Held) {
     drop(permit);
     drop(guard);
@@ -174,7 +176,7 @@ async fn a_call_in_the_line_of_a_full_endpoint_moves_when_another_one_has_room()
     let (a, b) = (world.hold("a").await, world.hold("b").await);
     let mut waiter = world.waiter(None);
     assert!(waiter.poll().is_none());
-    // Whichever line it stands in, the other endpoint's place will do.
+    // The call may wait at either endpoint; room at the other one serves it.
     let waits_at_a = world.in_flight() == [2, 1];
     give_back(if waits_at_a { b } else { a });
     assert_eq!(waiter.woken(), 1);
@@ -189,7 +191,7 @@ async fn room_at_one_endpoint_wakes_the_first_call_that_can_use_it_and_no_other(
     let world = Pools::with(&[("a", 1), ("b", 1)]).await;
     let (_a, b) = (world.hold("a").await, world.hold("b").await);
     let spare = world.balance.pick(&Read(Some("b"))).unwrap().1;
-    // All of them stand at `a`, for `b` looks busier.
+    // The first two wait at `a`, because `b` looks busier.
     let mut waiters = [
         world.waiter(Some("a")),
         world.waiter(None),
@@ -203,7 +205,7 @@ async fn room_at_one_endpoint_wakes_the_first_call_that_can_use_it_and_no_other(
     drop(spare);
     let woken: Vec<usize> = waiters.iter().map(Waiter::woken).collect();
     assert_eq!(woken, [0, 0, 0], "there is no room yet");
-    // The call in b's own line comes first; only when it has gone is there room for others.
+    // The call in b's own queue comes first; other calls get room only after it has gone.
     let [first, mut second, third] = waiters;
     drop(third);
     give_back(b);
@@ -233,7 +235,7 @@ async fn a_call_that_is_dropped_when_it_was_woken_leaves_the_room_to_the_next() 
     for waiter in &mut waiters {
         assert!(waiter.poll().is_none());
     }
-    // Full before they know of it.
+    // `b` is full already when the calls learn of it.
     world.insert("b", 0).await;
     for waiter in &mut waiters {
         assert!(waiter.poll().is_none());
@@ -314,7 +316,7 @@ async fn a_call_leaves_an_endpoint_that_becomes_suspect_is_ejected_or_goes() {
                 assert!(waiter.poll().is_none());
                 assert_eq!(world.in_flight(), [1, 2], "ejected: it moved to b's line");
                 tokio::time::sleep(Duration::from_secs(8)).await;
-                // Its prober waits for the place that is held; nothing was decided.
+                // The prober of `a` waits for the held place, so there is no verdict yet.
             }
             _ => {
                 world.remove("a").await;
@@ -355,7 +357,7 @@ async fn whoever_waits_when_the_cap_is_reached_goes_on_waiting() {
     assert_eq!(tower::load::Load::load(&world.balance), 0);
 }
 
-/// Every prefix of a call's life, cut off.
+/// A call is dropped after each possible number of polls.
 #[tokio::test(start_paused = true)]
 async fn a_call_dropped_at_any_poll_leaves_no_count_no_place_and_no_wish() {
     for polls in 0..8 {
@@ -369,7 +371,7 @@ async fn a_call_dropped_at_any_poll_leaves_no_count_no_place_and_no_wish() {
                 break;
             }
             match poll {
-                // Something happens between any two polls.
+                // A different event happens between two polls.
                 0 => drop(held[0].1.suspect()),
                 1 => world.balance.wake(),
                 2 => world.insert("c", 0).await,

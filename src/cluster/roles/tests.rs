@@ -1,4 +1,4 @@
-//! Tests of the module above.
+//! Tests of the parent module.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn exactly_one_writable_pod_is_the_primary() {
     let both = Verdict::Several(vec![key(0), key(1)]);
     let several = |all: &[u32]| Verdict::Several(all.iter().map(|n| key(*n)).collect());
     let table = [
-        // At the start, and when nothing happens.
+        // At the start, and without changes.
         (
             None,
             [Writable, ReadOnly, ReadOnly],
@@ -36,7 +36,7 @@ fn exactly_one_writable_pod_is_the_primary() {
         ),
         (None, [ReadOnly, ReadOnly, Unseen], Refuse, Verdict::None),
         (None, [Unseen, Unseen, Unseen], Refuse, Verdict::None),
-        // A primary that cannot be asked keeps its office, one that says it is read-only does not.
+        // A primary that cannot be asked keeps its role; one that reports read-only loses it.
         (
             Some(&zero),
             [Unseen, ReadOnly, ReadOnly],
@@ -123,11 +123,11 @@ fn one_of_two_primaries_that_falls_silent_is_one_of_two_still() {
     assert_eq!(verdict(&[Silent, Writable, ReadOnly]), both);
     assert_eq!(verdict(&[Writable, Silent, ReadOnly]), both);
     assert_eq!(verdict(&[Silent, Silent, ReadOnly]), both);
-    // One that cannot be reached at all is gone.
+    // A pod that cannot be reached at all no longer counts.
     for one_left in [[Unseen, Writable, ReadOnly], [ReadOnly, Silent, ReadOnly]] {
         assert_eq!(verdict(&one_left), Verdict::One(key(1)), "{one_left:?}");
     }
-    // A primary that was the only one is not waited for.
+    // A silent primary without a rival does not delay the decision.
     let silent = seen(&[Silent, Writable]);
     let verdict = decide(Some(&zero), &[], &silent, TwoPrimaries::Refuse);
     assert_eq!(verdict, Verdict::One(key(1)));

@@ -1,25 +1,33 @@
-//! The statements of a route.
+//! The methods of a route that run statements.
 //!
 //! Owns the checkout, run and return of single statements, and the one repetition that is safe. It
-//! must never send a statement twice unless the session it runs in cannot write, or nothing of the
-//! first was executed.
+//! must never send a statement twice unless its session cannot write, or the first attempt executed
+//! nothing.
 
 use super::Route;
 use crate::cluster::Outcome;
-use crate::cluster::work::Work;
+use crate::cluster::owned_statement::OwnedStatement;
+use crate::conn::podconn::PodConn;
+use crate::conn::rows::{More, convert, keep_first, keep_none, push};
 use crate::error::Error;
-use crate::mysql::{More, PodConn, Target, convert, is_read_only, keep_first, keep_none, push};
+use crate::routing::Target;
+use crate::server::failure::{is_elsewhere, is_read_only};
+use crate::sql::reading::Reading;
 use mysql_async::prelude::{AsQuery, FromRow};
 use mysql_async::{Params, Row};
 use std::future::Future;
 
+/// How often a read moves to another connection when no answer arrives.
+const MOST_MOVES: usize = 3;
+
 impl Route {
-    /// Runs a text statement; the rows of its first result set.
+    /// Runs a text statement and returns the rows of its first result set.
     ///
     /// # Errors
     ///
     /// As [`Route::conn`]; [`Error::Server`], [`Error::Timeout`], [`Error::ConnectionLost`],
-    /// [`Error::Conversion`].
+    /// [`Error::Conversion`]; on [`Cluster::replicas`](crate::Cluster::replicas)
+    /// [`Error::OnlyReads`].
     pub fn query<T>(
         self,
         sql: impl AsQuery,
@@ -27,10 +35,10 @@ impl Route {
     where
         T: FromRow + Send + 'static,
     {
-        self.all(Work::text(sql))
+        self.all(OwnedStatement::text(sql))
     }
 
-    /// Runs a text statement; the first row, if there is one.
+    /// Runs a text statement and returns the first row, if there is one.
     ///
     /// # Errors
     ///
@@ -42,10 +50,10 @@ impl Route {
     where
         T: FromRow + Send + 'static,
     {
-        self.first(Work::text(sql))
+        self.first(OwnedStatement::text(sql))
     }
 
-    /// Runs a text statement; each row of its first result set through `f`.
+    /// Runs a text statement and maps each row of its first result set through `f`.
     ///
     /// # Errors
     ///
@@ -60,10 +68,10 @@ impl Route {
         U: Send + 'static,
         F: FnMut(T) -> U + Send + 'static,
     {
-        self.map(Work::text(sql), f)
+        self.map(OwnedStatement::text(sql), f)
     }
 
-    /// Runs a text statement; its rows are read and dropped.
+    /// Runs a text statement; its rows are read and discarded.
     ///
     /// # Errors
     ///
@@ -72,10 +80,10 @@ impl Route {
         self,
         sql: impl AsQuery,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
-        self.done(Work::text(sql))
+        self.done(OwnedStatement::text(sql))
     }
 
-    /// Runs a prepared statement; the rows of its first result set.
+    /// Runs a prepared statement and returns the rows of its first result set.
     ///
     /// # Errors
     ///
@@ -88,10 +96,10 @@ impl Route {
     where
         T: FromRow + Send + 'static,
     {
-        self.all(Work::prepared(sql, params))
+        self.all(OwnedStatement::prepared(sql, params))
     }
 
-    /// Runs a prepared statement; the first row, if there is one.
+    /// Runs a prepared statement and returns the first row, if there is one.
     ///
     /// # Errors
     ///
@@ -104,10 +112,10 @@ impl Route {
     where
         T: FromRow + Send + 'static,
     {
-        self.first(Work::prepared(sql, params))
+        self.first(OwnedStatement::prepared(sql, params))
     }
 
-    /// Runs a prepared statement; each row of its first result set through `f`.
+    /// Runs a prepared statement and maps each row of its first result set through `f`.
     ///
     /// # Errors
     ///
@@ -123,10 +131,10 @@ impl Route {
         U: Send + 'static,
         F: FnMut(T) -> U + Send + 'static,
     {
-        self.map(Work::prepared(sql, params), f)
+        self.map(OwnedStatement::prepared(sql, params), f)
     }
 
-    /// Runs a prepared statement; its rows are read and dropped.
+    /// Runs a prepared statement; its rows are read and discarded.
     ///
     /// # Errors
     ///
@@ -136,12 +144,12 @@ impl Route {
         sql: impl AsQuery,
         params: impl Into<Params>,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
-        self.done(Work::prepared(sql, params))
+        self.done(OwnedStatement::prepared(sql, params))
     }
 
     /// Runs a prepared statement once for each set of parameters, on one connection.
     ///
-    /// Not a transaction: when it fails, those before are executed.
+    /// This is not a transaction: if one execution fails, the earlier ones stay executed.
     ///
     /// # Errors
     ///
@@ -156,13 +164,13 @@ impl Route {
         P: Into<Params>,
     {
         let sql = sql.as_query().into_owned();
-        self.done(Work::Batch(
+        self.done(OwnedStatement::Batch(
             sql,
             params.into_iter().map(Into::into).collect(),
         ))
     }
 
-    /// Runs a statement for what it changes. Without parameters (`()`) it is sent as text.
+    /// Runs a statement and returns its effects. Without parameters (`()`) it is sent as text.
     ///
     /// # Errors
     ///
@@ -173,25 +181,25 @@ impl Route {
         params: impl Into<Params>,
     ) -> impl Future<Output = Result<Outcome, Error>> + Send + 'static {
         let work = match params.into() {
-            Params::Empty => Work::text(sql),
-            params => Work::prepared(sql, params),
+            Params::Empty => OwnedStatement::text(sql),
+            params => OwnedStatement::prepared(sql, params),
         };
         self.outcome(work)
     }
 
-    async fn all<T: FromRow + Send>(self, work: Work) -> Result<Vec<T>, Error> {
+    async fn all<T: FromRow + Send>(self, work: OwnedStatement) -> Result<Vec<T>, Error> {
         let (rows, _conn) = self.execute(work, push).await?;
         Ok(rows)
     }
 
-    async fn first<T: FromRow>(self, work: Work) -> Result<Option<T>, Error> {
+    async fn first<T: FromRow>(self, work: OwnedStatement) -> Result<Option<T>, Error> {
         let (row, conn): (Option<Row>, _) = self.execute(work, keep_first).await?;
         drop(conn);
         row.map(convert).transpose()
     }
 
-    /// Each row goes through `f` once, even if the statement is run twice.
-    async fn map<T, U, F>(self, work: Work, f: F) -> Result<Vec<U>, Error>
+    /// Passes each row to `f` once, even if the statement is run twice.
+    async fn map<T, U, F>(self, work: OwnedStatement, f: F) -> Result<Vec<U>, Error>
     where
         T: FromRow + Send,
         F: FnMut(T) -> U,
@@ -200,11 +208,11 @@ impl Route {
         Ok(rows.into_iter().map(f).collect())
     }
 
-    async fn done(self, work: Work) -> Result<(), Error> {
+    async fn done(self, work: OwnedStatement) -> Result<(), Error> {
         self.outcome(work).await.map(|_| ())
     }
 
-    async fn outcome(self, work: Work) -> Result<Outcome, Error> {
+    async fn outcome(self, work: OwnedStatement) -> Result<Outcome, Error> {
         let ((), conn) = self.execute(work, keep_none).await?;
         Ok(Outcome {
             affected_rows: conn.affected_rows(),
@@ -213,46 +221,65 @@ impl Route {
         })
     }
 
-    /// Checkout, run, return; once more on another connection if that is safe. Gathers the rows of
-    /// the first result set of the run that counts, and returns the connection of that run.
+    /// Checks out a connection, runs the statement, and repeats it once on another connection if
+    /// that is safe. Returns the gathered rows of the first result set, and the connection, both
+    /// from the last run.
     async fn execute<T: FromRow, U: Default + Send>(
         self,
-        work: Work,
+        work: OwnedStatement,
         gather: fn(&mut U, T) -> More,
     ) -> Result<(U, PodConn), Error> {
         let overall = self.overall();
         let mut repeated = false;
+        let mut moves = 0;
         let mut broken = None;
         loop {
             let checkout = self.checkout_by(self.until(overall), overall, broken.take());
             let mut conn = checkout.await?;
+            let read_retry = self.cluster.config().read_retry;
+            conn.session_mut().may_move = moves < MOST_MOVES && read_retry;
             let mut rows = U::default();
             let done = work.run(&mut conn, |row| gather(&mut rows, row)).await;
             let error = match done {
+                // The open transaction would be rolled back before the next use, so this is no
+                // success.
+                Ok(()) if conn.is_in_transaction() => {
+                    let pod = conn.pod().clone();
+                    return Err(Error::TransactionLeftOpen { pod });
+                }
                 Ok(()) => return Ok((rows, conn)),
                 Err(error) => Error::at(conn.pod(), error),
             };
+            let is_plain_read = || {
+                read_retry
+                    && conn.is_read_only_session()
+                    && work.reading().is_some_and(Reading::is_plain)
+            };
+            // The missing answer says nothing about the statement, so it may move more than once.
+            let moves_on = conn.was_abandoned() && moves < MOST_MOVES && is_plain_read();
             let again = match error {
                 // Nothing was sent.
-                Error::Superseded { .. } => true,
-                Error::ConnectionLost { .. } => {
-                    self.cluster.config().read_retry
-                        && conn.is_read_only_session()
-                        && work.is_plain()
-                }
-                // Executed nothing; the next checkout waits for a primary that takes writes.
+                Error::Superseded { .. } | Error::Disputed { .. } => true,
+                Error::ConnectionLost { .. } => is_plain_read(),
+                // Nothing was executed. The next checkout takes another replica, or waits for a
+                // writable primary. (A session of the replicas' route is read-only on every pod.)
                 Error::Server { ref source, .. } => {
-                    self.target == Target::Primary && is_read_only(source) && work.is_plain()
+                    (self.target == Target::Primary || !is_read_only(source))
+                        && is_elsewhere(source)
+                        && work.reading().is_some_and(Reading::refused_as_a_whole)
                 }
                 _ => false,
             };
-            if !again || repeated {
+            if !moves_on && (!again || repeated) {
                 return Err(error);
             }
             tracing::debug!(pod = %conn.pod(), %error, "a statement is run once more");
-            // A server that is shutting down lets connections in and breaks them.
-            broken = matches!(error, Error::ConnectionLost { .. }).then(|| conn.pod().clone());
-            repeated = true;
+            // Avoid this pod: a server that is shutting down, or that refuses to work, still
+            // accepts connections.
+            let is_broken = matches!(error, Error::ConnectionLost { .. } | Error::Server { .. });
+            broken = (moves_on || is_broken).then(|| conn.pod().clone());
+            repeated |= !moves_on;
+            moves += usize::from(moves_on);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Real packets, real clock: what hickory does with them.
+//! Tests with real packets and a real clock: how hickory handles them.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use crate::name::Ordinal;
 
 const SERVICE: &str = "mysql.default.svc.cluster.local.";
 
-/// What the server does with every query for a name and type it knows.
+/// The server's reaction to each query for a name and type that it knows.
 #[derive(Clone, Debug)]
 enum Act {
     Answer(Vec<Record>, Vec<Record>),
@@ -30,12 +30,12 @@ type Log = Arc<Mutex<Vec<String>>>;
 struct Handler {
     table: Table,
     log: Log,
-    /// What names not in the table get.
+    /// The reaction to names that are not in the table.
     otherwise: Act,
 }
 
 impl Handler {
-    /// The bytes that go back for a query, if any do.
+    /// The bytes to send back for a query; `None` to send nothing.
     fn reply(&self, query: &[u8], transport: &str) -> Option<Vec<u8>> {
         let query = Message::from_vec(query).unwrap();
         let asked = query.queries[0].clone();
@@ -81,7 +81,7 @@ impl Handler {
         }
     }
 
-    /// One client after the other: there is but one.
+    /// Serves one client after the other, because there is only one.
     async fn serve_tcp(self: Arc<Self>, listener: TcpListener) {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -104,7 +104,7 @@ struct Running {
     address: SocketAddr,
     table: Table,
     log: Log,
-    /// The server: it ends with this.
+    /// The server's tasks, which end when this is dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -199,7 +199,7 @@ async fn many_pods_come_over_tcp() {
     #[cfg(feature = "metrics")]
     let _recording = metrics::set_default_local_recorder(&recorder);
     let dns = nothing().await;
-    // More than fit into 512 bytes.
+    // More pods than fit into 512 bytes.
     dns.pods(9);
     let resolver = resolver(&[dns.address]);
     assert_eq!(resolver.resolve().await.unwrap().pods.len(), 9);
@@ -280,15 +280,15 @@ async fn silence_ends_in_time() {
     let error = resolver(&[dns.address]).resolve().await.unwrap_err();
     let took = begin.elapsed();
     assert!(matches!(error, ResolveError::Timeout { .. }), "{error}");
-    // Twice the timeout, as long as the deadline is not nearer.
+    // Twice the timeout, unless the deadline is earlier.
     assert!(
         took >= Duration::from_millis(900) && took < Duration::from_secs(4),
         "{took:?}"
     );
 }
 
-/// Pods over UDP that do not fit, and over TCP one answer for each connection; after it the
-/// connection stays open and says nothing, as when the server's node is gone.
+/// Over UDP the pods do not fit. Over TCP each connection gets one answer; then it stays open and
+/// silent, as if the server's node were gone.
 #[tokio::test]
 async fn a_dead_connection_is_left_after_one_look_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

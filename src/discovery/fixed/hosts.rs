@@ -1,9 +1,10 @@
-//! A list of servers by name.
+//! A fixed list of servers by name or address, whose names are looked up in DNS.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -13,26 +14,26 @@ use crate::discovery::candidates;
 use crate::discovery::hickory::Client;
 use crate::discovery::ladder::{Ask, any_family};
 use crate::discovery::reach::{DnsOptions, Followed};
+use crate::discovery::recording::{Recorder, RecorderRef};
 use crate::discovery::records::{self, Ttl};
-use crate::discovery::transcript::{Book, Notes};
 use crate::discovery::{Answer, BoxFuture, FoundPod, Resolve, ResolveError, Transcript};
 use crate::name::{Ordinal, SearchList, expand_host};
 
-/// Names asked for at once.
+/// Concurrent look-ups of names.
 const CONCURRENCY: usize = 8;
-/// How many aliases are followed, one after the other.
+/// The longest chain of aliases that is followed.
 const MAX_ALIASES: usize = 4;
 
-/// A fixed list of servers by name or address; the place in the list is the ordinal.
+/// A fixed list of servers by name or address; the position in the list is the ordinal.
 ///
-/// Names are looked up at each look-up, by DNS (A, and AAAA where there is no A) with the search
-/// list of `resolv.conf`, first the full name that answered last; if that is a pod's or a Service's,
-/// no other kind of name may answer in its place from then on. The hosts file is not read, but
-/// `localhost` is known. An alias (CNAME) is followed, as the name was given for that one server.
-/// Addresses are taken as they are; without a name in the list, DNS is not used at all.
+/// Each look-up asks DNS for the names (A, or AAAA if there is no A), with the search list of
+/// `resolv.conf`. The full name that answered last is asked first. Once the name of a pod or a
+/// Service has answered, no other kind of name may answer instead of it. The hosts file is not
+/// read, but `localhost` is known. An alias (CNAME) is followed, because the name was given for
+/// this one server. Addresses are used as they are. If the list has no names, DNS is not used.
 ///
-/// A name that cannot be looked up makes the answer [partial](Answer::partial): its server stays
-/// where it was. A look-up fails only if no server of the list has an address.
+/// A name that cannot be looked up makes the answer [partial](Answer::partial): its server keeps
+/// its last address. A look-up fails only if no server of the list has an address.
 ///
 /// ```
 /// use headless_mysql::discovery::HostList;
@@ -46,7 +47,7 @@ const MAX_ALIASES: usize = 4;
 pub struct HostList {
     hosts: Vec<Host>,
     options: DnsOptions,
-    /// None if there is no name to look up.
+    /// `None` if there is no name to look up.
     setup: Followed<Option<Setup>>,
 }
 
@@ -61,12 +62,12 @@ pub struct HostListBuilder {
 
 #[derive(Debug)]
 struct Host {
-    /// As it was given, without the port.
+    /// As given, without the port.
     name: String,
-    /// None if it has to be looked up.
+    /// `None` if the name must be looked up.
     address: Option<IpAddr>,
     port: u16,
-    /// Which of the names that it may stand for answered last: that is asked first.
+    /// The full name that answered last. It is asked first.
     winner: Mutex<Option<String>>,
 }
 
@@ -75,10 +76,8 @@ struct Setup {
     search: SearchList,
 }
 
-// === impl HostList ===
-
 impl HostList {
-    /// Begins a list of these servers, the primary first: `host`, `host:port`, an IPv4 or IPv6
+    /// Starts a list of these servers, the primary first: `host`, `host:port`, an IPv4 or IPv6
     /// address, `[address]:port`.
     pub fn builder<H: Into<String>>(hosts: impl IntoIterator<Item = H>) -> HostListBuilder {
         HostListBuilder {
@@ -88,7 +87,7 @@ impl HostList {
         }
     }
 
-    async fn look_up(&self, notes: Notes<'_>) -> Result<Answer, ResolveError> {
+    async fn look_up(&self, notes: RecorderRef<'_>) -> Result<Answer, ResolveError> {
         let setup = self.setup.current(
             || self.describe(),
             |text, old| {
@@ -140,14 +139,14 @@ impl HostList {
 
 impl Resolve for HostList {
     fn resolve(&self) -> BoxFuture<'_, Result<Answer, ResolveError>> {
-        Box::pin(self.look_up(Notes::NONE))
+        Box::pin(self.look_up(RecorderRef::NONE))
     }
 
     fn explain(&self) -> BoxFuture<'_, (Result<Answer, ResolveError>, Transcript)> {
         Box::pin(async move {
-            let book = Book::new();
+            let book = Recorder::new();
             let result = self.look_up(book.notes()).await;
-            let transcript = book.close(&result);
+            let transcript = book.close(&result, Ordinal::PRIMARY);
             (result, transcript)
         })
     }
@@ -167,8 +166,6 @@ impl fmt::Debug for HostList {
     }
 }
 
-// === impl Setup ===
-
 impl Setup {
     fn make(
         options: &DnsOptions,
@@ -183,36 +180,34 @@ impl Setup {
     }
 }
 
-// === impl HostListBuilder ===
-
 impl HostListBuilder {
-    /// The port of the servers that are listed without one. Default 3306.
+    /// The port of the servers that are given without one. Default 3306.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// The search list that completes short names. Default: that of `resolv.conf`.
+    /// The search list that completes short names. Default: from `resolv.conf`.
     pub fn search(mut self, search: SearchList) -> Self {
         self.dns.search = Some(search);
         self
     }
 
-    /// The name servers to ask, in this order. Default: those of `resolv.conf`.
+    /// The name servers to ask, in this order. Default: from `resolv.conf`.
     pub fn name_servers(mut self, servers: Vec<SocketAddr>) -> Self {
         self.dns.name_servers = Some(servers);
         self
     }
 
-    /// The file to read name servers and search list from, unless they are given. Default
+    /// The file with the name servers and the search list, unless the options give both. Default
     /// `/etc/resolv.conf`.
     pub fn resolv_conf(mut self, path: impl Into<PathBuf>) -> Self {
         self.dns.resolv_conf = path.into();
         self
     }
 
-    /// How long to wait for one name server before asking the next (or the same one again, once).
-    /// Default 1 s.
+    /// How long to wait for one name server before the next one is asked (or the same one again,
+    /// once). Default 1 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.dns.timeout = timeout;
         self
@@ -228,9 +223,9 @@ impl HostListBuilder {
     ///
     /// # Errors
     ///
-    /// [`ResolveError::Config`] if an entry is no host, the list is empty, or `resolv.conf` is
-    /// needed and cannot be read; [`ResolveError::NoServer`] if a name server is needed and there
-    /// is none.
+    /// [`ResolveError::Config`] if an entry is not a host, if the list is empty, or if
+    /// `resolv.conf` is needed and cannot be read. [`ResolveError::NoServer`] if a name server is
+    /// needed and there is none.
     pub fn build(self) -> Result<HostList, ResolveError> {
         let hosts = self.hosts.iter().map(|host| Host::parse(host, self.port));
         let hosts: Vec<Host> = hosts.collect::<Result<_, _>>()?;
@@ -250,8 +245,6 @@ impl HostListBuilder {
         })
     }
 }
-
-// === impl Host ===
 
 impl Host {
     fn parse(text: &str, port: u16) -> Result<Self, ResolveError> {
@@ -298,7 +291,7 @@ impl Host {
     async fn look_up(
         &self,
         setup: Option<&Setup>,
-        notes: Notes<'_>,
+        notes: RecorderRef<'_>,
     ) -> Result<(Vec<IpAddr>, Ttl), ResolveError> {
         if let Some(address) = self.address {
             return Ok((vec![address], Ttl::default()));
@@ -314,7 +307,7 @@ impl Host {
         &self,
         search: &SearchList,
         dns: &impl Ask,
-        notes: Notes<'_>,
+        notes: RecorderRef<'_>,
     ) -> Result<(Vec<IpAddr>, Ttl), ResolveError> {
         let names = expand_host(&self.name, search);
         let known = self.winner().clone();
@@ -341,22 +334,22 @@ impl Host {
     }
 
     fn winner(&self) -> MutexGuard<'_, Option<String>> {
-        self.winner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.winner.lock()
     }
 }
 
-/// The addresses at an absolute name, or at what that is an alias of.
+/// The addresses at an absolute name, or at the target of its alias.
 async fn addresses(
     dns: &impl Ask,
     mut name: String,
-    notes: Notes<'_>,
+    notes: RecorderRef<'_>,
 ) -> Result<(Vec<IpAddr>, Ttl), ResolveError> {
     for _ in 0..=MAX_ALIASES {
         let (_, message) = any_family(dns, &name, notes).await?;
         let Some(target) = records::alias(&name, &message)? else {
             return records::addresses(&name, &message);
         };
-        // The records that came along were checked to belong to it.
+        // `records::alias` has checked that all records belong to the chain.
         if let Some(found) = records::behind_alias(&target, &message) {
             return Ok(found);
         }

@@ -1,9 +1,11 @@
-//! The last rung: addresses, and which pod each of them is.
+//! The last rung: the Service's addresses, and the pod of each address.
 //!
-//! Every pod is asked for by name, in bounded numbers at once, until each address is attributed.
-//! What cannot be attributed, or not before time is up, has no ordinal. Reverse look-ups (PTR) are no alternative: they are as
-//! many, they name every Service of a pod, a typical cluster forwards those it does not know, and
-//! what they say would have to be verified forward.
+//! Every pod is asked for by name, with a limited number of concurrent queries, until each address
+//! has its pod. An address has no ordinal if its pod is not found, or not found in time.
+//!
+//! Reverse look-ups (PTR) are no alternative. They need as many queries, they name every Service of
+//! a pod, a typical cluster forwards those it does not know, and their answers would need a forward
+//! check.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,25 +19,23 @@ use crate::discovery::candidates::is_kubernetes;
 use crate::discovery::{Answer, FoundPod, ResolveError};
 use crate::name::{Ordinal, ordinal_of, pod_host, service_of_pod};
 
-/// How many ordinals beyond the number of addresses are tried, for gaps and a start above 0.
+/// How many more ordinals than addresses are tried, for gaps and a start above 0.
 const SPARE_ORDINALS: usize = 8;
 
-/// What asking for pods by name has brought so far.
+/// The results so far of asking for pods by name.
 #[derive(Default)]
 struct Attribution {
     unnamed: BTreeSet<IpAddr>,
-    /// What DNS has told: also that there is no such pod.
+    /// The ordinals that DNS has answered for, including "there is no such pod".
     settled: BTreeSet<Ordinal>,
     pods: Vec<FoundPod>,
     ttl: Ttl,
-    /// Why a pod could not be asked for.
+    /// The last reason why a pod could not be asked for.
     failed: Option<ResolveError>,
 }
 
-// === impl Climb ===
-
 impl<A: Ask> Climb<'_, A> {
-    /// The addresses at a name, each with its pod if that can be found out.
+    /// The addresses at a name, each with its pod if the pod can be found.
     pub(super) async fn by_addresses(
         &self,
         name: &str,
@@ -43,7 +43,8 @@ impl<A: Ask> Climb<'_, A> {
     ) -> Result<Answer, ResolveError> {
         let (kind, message) = any_family(self.dns, name, self.notes).await?;
         if let Some(target) = self.alias(name, &message, aliases)? {
-            // Behind an ExternalName there is a host; only Kubernetes has pods with names.
+            // Behind an ExternalName there is a single host, unless the name is in Kubernetes'
+            // form: only Kubernetes has pods with names.
             let start = match is_kubernetes(&target) {
                 true => super::Rung::TOP,
                 false => super::Rung::Addresses,
@@ -71,7 +72,11 @@ impl<A: Ask> Climb<'_, A> {
             return Ok(answer);
         }
         if let Some(pods) = self.memory.recall(name, &listed) {
-            let answer = Answer::new(service, pods, ttl.get());
+            let (pods, others) = self.split(pods);
+            let answer = self.answer(service, pods, others, ttl);
+            if answer.is_empty() {
+                return Err(self.not_ours(answer));
+            }
             self.notes
                 .conclude(|| format!("{}; the addresses are those of before", told(&answer, None)));
             return Ok(answer);
@@ -107,7 +112,7 @@ impl<A: Ask> Climb<'_, A> {
             let batch: Vec<Ordinal> = ordinals.drain(..next).collect();
             self.ask_for(batch, kind, service, &mut found).await;
         }
-        // A pod that could not be asked for is believed to be where it was.
+        // A pod that could not be asked for is assumed to be where it was.
         if found.failed.is_some() {
             for pod in known {
                 let open = pod.ordinal.is_some_and(|n| !found.settled.contains(&n));
@@ -125,25 +130,40 @@ impl<A: Ask> Climb<'_, A> {
         found
             .pods
             .sort_by_key(|pod| (pod.ordinal.is_none(), pod.ordinal));
-        let answer = Answer::new(service, found.pods.clone(), found.ttl.get());
-        self.notes.conclude(|| told(&answer, found.failed.as_ref()));
         if found.failed.is_some() {
+            let answer = Answer::new(service, found.pods, found.ttl.get());
+            self.notes.conclude(|| told(&answer, found.failed.as_ref()));
             return Ok(answer.partial());
         }
-        self.memory.learn(name, listed, found.pods);
+        self.memory.learn(name, listed, found.pods.clone());
+        let (pods, others) = self.split(found.pods);
+        let answer = self.answer(service, pods, others, found.ttl);
+        if answer.is_empty() {
+            return Err(self.not_ours(answer));
+        }
+        self.notes.conclude(|| told(&answer, None));
         Ok(answer)
+    }
+
+    /// Our pods, and those that do not belong to the StatefulSet. If the StatefulSet's name was
+    /// given and all pods could be asked for, an address without a pod's name does not belong to
+    /// it.
+    fn split(&self, pods: Vec<FoundPod>) -> (Vec<FoundPod>, Vec<FoundPod>) {
+        let named = |pod: &FoundPod| pod.ordinal.is_some() || self.wanted.statefulset.is_none();
+        pods.into_iter().partition(named)
     }
 
     fn nameless(&self, service: &str, address: IpAddr) -> FoundPod {
         FoundPod::new(None, service, [address], self.wanted.port)
     }
 
-    /// The ordinals to try: those known first, then from 0 on.
+    /// The ordinals to try: first the known ones, then those from the StatefulSet's first ordinal.
     fn ordinals(&self, known: &[FoundPod], addresses: usize) -> Vec<Ordinal> {
         let mut ordinals: Vec<Ordinal> = known.iter().filter_map(|pod| pod.ordinal).collect();
         let known: BTreeSet<Ordinal> = ordinals.iter().copied().collect();
-        let end = u32::try_from(addresses + SPARE_ORDINALS).unwrap_or(u32::MAX);
-        let others = (0..end).map(Ordinal::new);
+        let count = u32::try_from(addresses + SPARE_ORDINALS).unwrap_or(u32::MAX);
+        let first = self.wanted.first_ordinal.get();
+        let others = (first..first.saturating_add(count)).map(Ordinal::new);
         ordinals.extend(others.filter(|ordinal| !known.contains(ordinal)));
         ordinals
     }
@@ -184,8 +204,6 @@ impl<A: Ask> Climb<'_, A> {
         }
     }
 }
-
-// === impl Attribution ===
 
 impl Attribution {
     fn take(&mut self, pod: FoundPod) {

@@ -1,36 +1,35 @@
-//! What was learnt from earlier look-ups. It saves questions, and is never an answer by itself.
+//! What earlier look-ups have learnt. It saves queries, and is never an answer by itself.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::discovery::FoundPod;
 
-/// How long the rungs above the one that answered are left alone. A Service rarely gets a port, and
-/// an answer too large for TCP costs 64 KiB to find out.
+/// How long the rungs above the one that answered are not asked again. A Service rarely gets a new
+/// port, and to find that an answer is too large for TCP costs 64 KiB.
 const CLIMB_AGAIN: Duration = Duration::from_secs(60);
-/// Every how many look-ups all pods are asked for by name again, although the set of addresses is
-/// the same: two pods may have swapped theirs. (A connection to the wrong one is refused by the
-/// server's host name and makes look-ups frequent.)
+/// After this number of look-ups, all pods are asked for by name again, even if the set of
+/// addresses is the same: two pods may have swapped their addresses. (After a swap, the check of
+/// the server's host name refuses the connection, and look-ups become frequent.)
 const ATTRIBUTE_AGAIN: usize = 5;
-/// In large sets more rarely, so that this costs at most so many queries per look-up.
+/// In large sets this happens more rarely, so that it costs at most this many queries per look-up
+/// on average.
 const QUERIES_PER_LOOK_UP: usize = 8;
 
-/// A kind of question; the first is the best.
+/// A kind of query; the first is the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rung {
-    /// SRV of the named port.
+    /// SRV records of the named port.
     Port,
-    /// SRV at the Service's name.
+    /// SRV records at the Service's name.
     Service,
-    /// Addresses at the Service's name, and each pod by name.
+    /// Addresses at the Service's name, then a query for each pod's name.
     Addresses,
 }
-
-// === impl Rung ===
 
 impl Rung {
     pub(super) const TOP: Self = Self::Port;
@@ -51,32 +50,30 @@ struct Learnt {
 #[derive(Clone, Copy, Debug)]
 struct Reached {
     rung: Rung,
-    /// Since when those above were left alone.
+    /// The time since which the rungs above were not asked.
     since: Instant,
-    /// Not if a better one had answered before: one answer from an old cache does not decide, and
-    /// those above are asked again at the next look-up.
+    /// False if a better rung had answered before: one answer from an old cache does not decide,
+    /// and the rungs above are asked again at the next look-up.
     settled: bool,
 }
 
-/// Whose the addresses were when all pods were asked for.
+/// Which pod each address belonged to when all pods were asked for.
 #[derive(Clone, Debug)]
 struct Attributed {
-    /// The name that had them.
+    /// The name that had the addresses.
     name: String,
     listed: BTreeSet<IpAddr>,
     pods: Vec<FoundPod>,
-    /// Look-ups since.
+    /// The number of look-ups since then.
     used: usize,
 }
-
-// === impl Memory ===
 
 impl Memory {
     pub(super) fn winner(&self) -> Option<usize> {
         self.learnt().winner
     }
 
-    /// Where to begin with this candidate.
+    /// The rung to begin with for this candidate.
     pub(super) fn start(&self, candidate: usize) -> Rung {
         let learnt = self.learnt();
         let reached = learnt.reached.filter(|_| learnt.winner == Some(candidate));
@@ -86,12 +83,12 @@ impl Memory {
             .map_or(Rung::TOP, |reached| reached.rung)
     }
 
-    /// The candidate answered on this rung, after a climb from `start`.
+    /// Records that the candidate answered on this rung, after a climb from `start`.
     pub(super) fn won(&self, candidate: usize, rung: Rung, start: Rung) {
         let mut learnt = self.learnt();
         let known = learnt.reached.filter(|_| learnt.winner == Some(candidate));
         let (since, settled) = match known {
-            // Nothing above was asked.
+            // No rung above was asked.
             Some(known) if known.rung == rung && start == rung => (known.since, known.settled),
             known => (Instant::now(), known.is_none_or(|known| known.rung >= rung)),
         };
@@ -103,8 +100,8 @@ impl Memory {
         });
     }
 
-    /// The pods behind these addresses, if they are the same as when all pods were asked for, and
-    /// that was not too many look-ups ago.
+    /// The pods behind these addresses, if the addresses are the same as when all pods were asked
+    /// for, and if that was not too many look-ups ago.
     pub(super) fn recall(&self, name: &str, listed: &BTreeSet<IpAddr>) -> Option<Vec<FoundPod>> {
         let mut learnt = self.learnt();
         let known = learnt.attributed.as_mut()?;
@@ -116,7 +113,7 @@ impl Memory {
         Some(known.pods.clone())
     }
 
-    /// The pods that were known at this name, whatever its addresses are now.
+    /// The pods last known at this name, whatever its addresses are now.
     pub(super) fn last_known(&self, name: &str) -> Vec<FoundPod> {
         let learnt = self.learnt();
         let known = learnt
@@ -136,7 +133,7 @@ impl Memory {
     }
 
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

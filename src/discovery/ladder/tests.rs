@@ -24,15 +24,17 @@ fn wanted(candidates: &[&str]) -> Wanted {
         port_name: None,
         statefulset: None,
         default_set: "mysql".to_owned(),
+        first_ordinal: Ordinal::PRIMARY,
+        read_other_pods: false,
         allow_alias: false,
         patience: Duration::from_secs(3),
     }
 }
 
 impl Ladder {
-    /// One look-up, unexplained.
+    /// One look-up without a transcript.
     async fn ask(&self, dns: &Script) -> Result<Answer, ResolveError> {
-        self.look_up(dns, Notes::NONE).await
+        self.look_up(dns, RecorderRef::NONE).await
     }
 }
 
@@ -86,7 +88,7 @@ async fn srv_with_glue_is_one_query() {
 async fn missing_glue_is_asked_for() {
     let (dns, ladder) = (Script::default(), ladder(&[FULL]));
     srv_set(&dns, FULL, &[0, 1, 2], false);
-    // Gone between the two queries, and one with IPv6 only.
+    // One pod was removed between the two queries, and one has only IPv6.
     dns.set(&pod(1), RecordType::A, Say::NoData);
     let v6 = vec![aaaa(&pod(2), 3, "fd00::3".parse().unwrap())];
     dns.set(&pod(2), RecordType::A, Say::NoData);
@@ -95,7 +97,8 @@ async fn missing_glue_is_asked_for() {
     assert_eq!(seen(&answer), [one(0, "10.0.0.1"), one(2, "fd00::3")]);
     assert_eq!(answer.ttl, Some(std::time::Duration::from_secs(3)));
 
-    // One that cannot be asked for is unknown, not gone; if none can, nothing is known.
+    // A pod that cannot be asked for is unknown, not absent. If no pod can be asked for, nothing is
+    // known.
     dns.set(&pod(1), RecordType::A, Say::ServFail);
     let answer = ladder.ask(&dns).await.unwrap();
     assert_eq!(seen(&answer), [one(0, "10.0.0.1"), one(2, "fd00::3")]);
@@ -227,7 +230,7 @@ async fn the_winner_is_asked_alone_until_it_is_gone() {
     assert_eq!(answer.service, "mysql.a.svc.k8s");
     dns.asked();
 
-    // A host outside of Kubernetes does not step in for a Service that has been seen.
+    // A host outside of Kubernetes does not replace a Service that has been seen.
     dns.clear();
     dns.a(STRANGER, &[[10, 9, 9, 9]]);
     assert!(ladder.ask(&dns).await.unwrap_err().is_absence());

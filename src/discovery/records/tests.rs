@@ -14,7 +14,7 @@ fn pod(n: u32) -> String {
 
 fn read(message: &Message) -> Vec<FoundPod> {
     let (targets, _) = targets(SERVICE, message, 3306).unwrap();
-    pods(undot(SERVICE), targets, None, "mysql")
+    pods(undot(SERVICE), targets, None, "mysql").0
 }
 
 fn undot(name: &str) -> &str {
@@ -140,17 +140,48 @@ fn two_statefulsets_do_not_share_ordinals() {
         ],
         vec![a(&pod(0), 5, [10, 0, 0, 1]), a(&router, 5, [10, 0, 0, 2])],
     );
-    let ordinals = |set, default_set| {
+    let told = |set, default_set| {
         let (targets, _) = targets(SERVICE, &both, 3306).unwrap();
-        let found = pods(undot(SERVICE), targets, set, default_set);
-        found
-            .iter()
-            .map(|pod| pod.ordinal.map(Ordinal::get))
-            .collect::<Vec<_>>()
+        let (ours, others) = pods(undot(SERVICE), targets, set, default_set);
+        let names = |pods: &[FoundPod]| {
+            let names = pods.iter().map(|pod| {
+                let ordinal = pod.ordinal.map_or("-".to_owned(), |n| n.to_string());
+                let label = pod.host.split('.').next().unwrap();
+                format!("{ordinal} {label}")
+            });
+            names.collect::<Vec<_>>().join(", ")
+        };
+        format!("{} | {}", names(&ours), names(&others))
     };
-    assert_eq!(ordinals(None, "mysql"), [Some(0), None]);
-    assert_eq!(ordinals(None, "headless"), [None, None]);
-    assert_eq!(ordinals(Some("router"), "mysql"), [None, Some(0)]);
+    assert_eq!(told(None, "mysql"), "0 mysql-0 | - router-0");
+    assert_eq!(told(None, "headless"), " | - mysql-0, - router-0");
+    assert_eq!(told(Some("router"), "mysql"), "0 router-0 | - mysql-0");
+    assert_eq!(told(Some("db"), "mysql"), " | - mysql-0, - router-0");
+}
+
+#[test]
+fn a_pod_of_no_statefulset_is_ours_only_while_no_statefulset_is_named() {
+    let nameless = format!("10-0-0-2.{SERVICE}");
+    let both = message(
+        vec![
+            srv(SERVICE, 5, 3306, &pod(0)),
+            srv(SERVICE, 5, 3306, &nameless),
+        ],
+        vec![a(&pod(0), 5, [10, 0, 0, 1]), a(&nameless, 5, [10, 0, 0, 2])],
+    );
+    for (set, ours, others) in [(None, 2, 0), (Some("mysql"), 1, 1)] {
+        let (targets, _) = targets(SERVICE, &both, 3306).unwrap();
+        let found = pods(undot(SERVICE), targets, set, "mysql");
+        assert_eq!((found.0.len(), found.1.len()), (ours, others), "{set:?}");
+    }
+    // A Service with a cluster IP gives its own name as target. A later step handles this.
+    let itself = message(
+        vec![srv(SERVICE, 5, 3306, SERVICE)],
+        vec![a(SERVICE, 5, [10, 96, 0, 1])],
+    );
+    let (targets, _) = targets(SERVICE, &itself, 3306).unwrap();
+    let (ours, others) = pods(undot(SERVICE), targets, Some("db"), "mysql");
+    assert_eq!((ours.len(), others.len()), (1, 0));
 }
 
 #[test]
@@ -183,7 +214,7 @@ fn a_chain_of_aliases_begins_at_the_name_asked_and_ends() {
         a("db.eu.example.", 5, [10, 0, 0, 1]),
     ];
     assert_eq!(end(chain).unwrap().as_deref(), Some("db.eu.example"));
-    // Upstream did not answer: the alias alone.
+    // The upstream server did not answer, so there is only the alias.
     let bare = vec![cname(SERVICE, "db.example.")];
     assert_eq!(end(bare).unwrap().as_deref(), Some("db.example"));
     for (records, whose) in [

@@ -132,7 +132,7 @@ fn a_pod_called_like_its_service_is_asked_for_first() {
     }
     let found = candidates("mysql-0.mysql", &list);
     assert_eq!(found[1], "mysql-0.mysql.svc.cluster.local.");
-    // A Service in a namespace, or a pod of a Service in this one: in that order.
+    // First the Service in a namespace, then the pod of a Service in this namespace.
     let found = candidates("db-1.prod", &list);
     assert_eq!(
         found[..2],

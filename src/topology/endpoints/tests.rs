@@ -1,4 +1,4 @@
-//! Tests of the module above, under tokio's paused clock.
+//! Tests of the parent module, under tokio's paused clock.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use super::*;
 use crate::discovery::{Answer, BoxFuture, FoundPod, Resolve, ResolveError};
 use crate::topology::RefreshConfig;
 
-/// Answers with what it holds, or fails.
+/// Answers with its value, or fails without one.
 #[derive(Debug, Default)]
 struct Source(Mutex<Option<Answer>>);
 
@@ -35,7 +35,7 @@ impl Resolve for Source {
     }
 }
 
-/// Ordinal (none if negative) and last byte of the address.
+/// Pairs of an ordinal (none if negative) and the last byte of the address.
 fn answer(pods: &[(i8, u8)]) -> Option<Answer> {
     let pod = |(n, last): &(i8, u8)| {
         let ordinal = u32::try_from(*n).ok();
@@ -46,7 +46,7 @@ fn answer(pods: &[(i8, u8)]) -> Option<Answer> {
     Some(Answer::new("mysql", pods.iter().map(pod), None))
 }
 
-/// The changes until there are none for a while, as `+1 at 10.0.0.1:3306 (its host)` and `-...`.
+/// The changes until none arrives for a while, as `+1 at 10.0.0.1:3306 (its host)` and `-...`.
 async fn changes(endpoints: &mut Endpoints<String>) -> Vec<String> {
     let mut seen = Vec::new();
     let quiet = Duration::from_secs(6);
@@ -86,7 +86,7 @@ async fn only_differences_are_told_removals_first() {
     );
     assert!(changes(&mut endpoints).await.is_empty(), "nothing changed");
 
-    // One moves to another's address, which becomes another's.
+    // One pod moves to the address of another, which moves to a third address.
     source.set(answer(&[(0, 2), (1, 9)]));
     assert_eq!(
         changes(&mut endpoints).await,
@@ -99,7 +99,7 @@ async fn only_differences_are_told_removals_first() {
         ]
     );
 
-    // A failure is not told, however long it lasts.
+    // A failure is not passed on, however long it lasts.
     source.set(None);
     sleep(Duration::from_secs(600)).await;
     assert!(changes(&mut endpoints).await.is_empty());
@@ -211,8 +211,8 @@ fn keys_sort_by_ordinal_and_nameless_ones_last() {
 }
 
 proptest! {
-    /// Whatever the answers: a consumer that applies what it is told has what the topology lists,
-    /// never an `Insert` that changes nothing, never a `Remove` of what it has not.
+    /// For any answers: a consumer that applies all changes has the endpoints that the topology
+    /// lists. No `Insert` changes nothing, and no `Remove` is for an unknown endpoint.
     #[test]
     fn applied_in_order_the_changes_are_the_topology(
         steps in proptest::collection::vec(
@@ -237,7 +237,7 @@ proptest! {
             for (pods, take) in steps {
                 source.set(pods.as_deref().and_then(answer));
                 sleep(Duration::from_secs(6)).await;
-                // Only some of them are taken now: the rest must still be right later.
+                // Only some changes are read now: the others must still be right later.
                 let mut left = usize::from(take);
                 while left > 0 {
                     let next = timeout(Duration::ZERO, endpoints.next()).await;

@@ -1,4 +1,4 @@
-//! Tests of the module above.
+//! Tests of the parent module.
 
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn answer(pods: &[(u32, &[&str])]) -> Answer {
     )
 }
 
-/// `0: 10.0.0.1 (10.0.0.9)`, absent ones in parentheses.
+/// The pods as `0: 10.0.0.1 (10.0.0.9)`, with absent addresses in parentheses.
 fn shown(topology: &Topology) -> Vec<String> {
     let address = |address: &PodAddress| {
         let ip = address.socket.ip();
@@ -141,7 +141,7 @@ fn the_primary_keeps_its_last_address_for_ever() {
     assert_eq!(shown(&topology), ["0: (10.0.0.9)", "1: 10.0.0.2"]);
     assert_eq!(topology.next_expiry(GRACE), None);
 
-    // Its replacement ends that.
+    // The replacement of the primary ends this.
     let back = answer(&[(0, &["10.0.0.5"]), (1, &["10.0.0.2"])]);
     let (topology, changes) = merge(&topology, &back, after(t, 9_999), GRACE);
     assert_eq!(shown(&topology), ["0: 10.0.0.5", "1: 10.0.0.2"]);
@@ -165,7 +165,7 @@ fn a_pod_without_ordinal_is_its_address() {
     let (topology, _) = merge(&Topology::default(), &unnamed, t, GRACE);
     assert_eq!(shown(&topology), ["-: 10.0.0.1", "-: 10.0.0.2"]);
 
-    // Now one has a name: it is not two pods for a while.
+    // One of them now has a name: it must not appear as two pods.
     let pods = [
         found(Some(1), &["10.0.0.1"]),
         found(None, &["10.0.0.1", "10.0.0.2"]),
@@ -229,7 +229,7 @@ fn an_answer_without_names_takes_no_ordinal_away() {
     assert_eq!(shown(&new), ["0: 10.0.0.1", "1: 10.0.0.2", "-: 10.0.0.3"]);
     assert_eq!(changes.len(), 1, "{changes:?}");
 
-    // But a pod that is named elsewhere has moved there.
+    // A pod that is named at another address has moved there.
     let moved = Answer::new(
         "mysql",
         [found(Some(0), &["10.0.0.9"]), found(None, &["10.0.0.1"])],
@@ -304,14 +304,14 @@ proptest! {
                         let known = expired.pods().iter().any(|old| {
                             old.ordinal() == pod.ordinal() && old.addresses().iter().any(|a| a.socket == address.socket)
                         });
-                        // Known under this ordinal, and the answer has forgotten the names.
+                        // The address is known under this ordinal, and the answer lacks the names.
                         let kept = nowhere && known && named.contains(&None);
                         // Listed only if the answer says so, and never under another ordinal.
                         prop_assert!(!address.is_listed() || kept || named.contains(&pod.ordinal));
                         prop_assert!(named.is_empty() || kept || named.contains(&pod.ordinal));
                     }
                 }
-                // Every pod in the answer is listed; with all of its IPv4 addresses if it has any.
+                // Every pod in the answer is listed; with all its IPv4 addresses if it has any.
                 for found in answer.pods.iter().filter(|pod| pod.ordinal.is_some()) {
                     let all = answer.pods.iter().filter(|pod| pod.ordinal == found.ordinal);
                     let all: BTreeSet<_> = all.flat_map(|pod| pod.addresses.clone()).collect();
@@ -327,7 +327,7 @@ proptest! {
                 }
             }
 
-            // Ordinal 0 stays known unless its address is another pod's now.
+            // Ordinal 0 stays known unless its address now belongs to another pod.
             seen_primary |= new.pod(Ordinal::PRIMARY).is_some();
             if seen_primary && new.pod(Ordinal::PRIMARY).is_none() {
                 let old = expired.pod(Ordinal::PRIMARY).unwrap();
@@ -363,15 +363,15 @@ fn an_incomplete_answer_takes_no_pod_away_and_still_adds_and_moves() {
     assert_eq!(shown(&new)[1..], ["1: (10.0.0.2)", "3: (10.0.0.3)"]);
 }
 
-/// Found by fuzzing: the IPv6 address, absent for long, was removed with the answer that listed it,
-/// and added by the next one as another pod's.
+/// Found by fuzzing: an IPv6 address that was absent for a long time was removed by the answer that
+/// listed it, and the next answer added it to another pod.
 #[test]
 fn an_answer_that_has_lost_the_names_says_the_same_twice() {
     let start = start();
     let known = answer(&[(0, &["fd00::1"])]);
     let (topology, _) = merge(&Topology::default(), &known, start, GRACE);
     let (topology, _) = merge(&topology, &answer(&[(0, &["10.0.0.1"])]), start, GRACE);
-    // Ordinal 0 is gone for long, but what it was last is kept.
+    // Ordinal 0 is absent for a long time, but its last addresses are kept.
     let others = answer(&[(1, &["10.0.0.2"])]);
     let (topology, _) = merge(&topology, &others, start, GRACE);
     assert_eq!(shown(&topology), ["0: (10.0.0.1) (fd00::1)", "1: 10.0.0.2"]);

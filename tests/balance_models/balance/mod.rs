@@ -2,6 +2,8 @@
 
 #[path = "../../../src/balance/chance.rs"]
 pub(crate) mod chance;
+#[path = "../../../src/balance/clock.rs"]
+pub(crate) mod clock;
 #[path = "../../../src/balance/counts.rs"]
 pub(crate) mod counts;
 #[path = "../../../src/balance/error.rs"]

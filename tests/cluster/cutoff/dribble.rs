@@ -1,9 +1,9 @@
-//! A pod that answers in crumbs, so that an operation can be cut off between any two of them.
+//! A proxy that delivers answers in small pieces, so that an operation can be cut off between them.
 //!
-//! Loopback hands over a small answer whole: without this, the only place to cut would be before
-//! its first byte.
+//! Loopback delivers a small answer as a whole. Without this proxy, an operation could only be cut
+//! off before the first byte.
 
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::stage::Stage;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,10 +18,11 @@ use tokio::task::AbortHandle;
 
 use crate::support::PATIENCE;
 
-/// Bytes handed over at once while the gate is closed.
+/// The number of bytes delivered at once while the gate is closed.
 const CRUMB: usize = 3;
 
-/// A crumb may have been taken by a connection that is closing; then another is due.
+/// A piece may have gone to a connection that is closing. After this time another piece is
+/// delivered.
 const NUDGE: Duration = Duration::from_millis(20);
 
 struct Gate {
@@ -30,7 +31,7 @@ struct Gate {
     polls: AtomicUsize,
 }
 
-/// A TCP proxy in front of the primary; DNS lists it in the primary's place.
+/// A TCP proxy for the primary, which DNS lists at the proxy's address.
 pub(super) struct Dribble {
     gate: Arc<Gate>,
     tasks: [AbortHandle; 2],
@@ -80,8 +81,8 @@ impl Dribble {
         }
     }
 
-    /// Polls `future` at most `polls` times, each time with one crumb more of the answer, and then
-    /// drops it. `None`: it was cut off.
+    /// Polls `future` at most `polls` times, with one more piece of the answer each time, and then
+    /// drops it. `None` if it was cut off.
     pub(super) async fn cut<F: Future>(&self, polls: usize, future: F) -> Option<F::Output> {
         self.gate.crumbs.forget_permits(Semaphore::MAX_PERMITS);
         self.gate.closed.store(true, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! An operation that is cut off never harms the next one.
+//! An operation that is cut off never affects the next one.
 
 mod dribble;
 mod operations;
@@ -7,6 +7,8 @@ mod transactions;
 
 use self::dribble::Dribble;
 use self::operations::{OnConn, OnRoute, next_checkout_is_right, refuses_or_answers_right, unique};
+use crate::staged::Staged as _;
+use crate::stopping::old_enough;
 use crate::support::{PATIENCE, World, all_slots_are_back, stage};
 use headless_mysql::{Cluster, Error};
 use mysql_async::prelude::Queryable;
@@ -15,7 +17,7 @@ use std::time::Duration;
 /// More polls than any operation needs.
 const MANY: usize = 2_000;
 
-/// One connection only: one that wrongly came back would surely be the next one handed out.
+/// With one connection, a connection that is wrongly returned is certainly the next one handed out.
 async fn world_of_one_connection() -> (World, Dribble) {
     let stage = stage(0).await;
     let dribble = Dribble::before_the_primary(&stage).await;
@@ -104,6 +106,8 @@ async fn a_checkout_cut_off_while_it_connects_or_pings_loses_no_slot() {
     let config = stage
         .config()
         .with_max_connections(1)
+        // A checkout whose answers never come must still end.
+        .with_checkout_timeout(Duration::from_secs(5))
         .with_idle_ping_after(Duration::ZERO);
     let world = World::with(stage, config).await;
     let cluster = &world.cluster;
@@ -111,7 +115,7 @@ async fn a_checkout_cut_off_while_it_connects_or_pings_loses_no_slot() {
         for polls in 0..MANY {
             let mut conn = cluster.primary().conn().await.unwrap();
             if fresh {
-                // The next one has to be made.
+                // The next checkout must open a new connection.
                 let _ = conn.query_drop("KILL CONNECTION_ID()").await;
             }
             drop(conn);
@@ -133,7 +137,7 @@ async fn a_statement_cut_off_while_it_is_being_sent_is_not_finished_by_the_next_
     let config = stage.config().with_max_connections(1);
     let world = World::with(stage, config).await;
     let cluster = &world.cluster;
-    // Larger than what the sockets on the way take in at once.
+    // Larger than the socket buffers on the path.
     let padding = "x".repeat(6 << 20);
     let mut refused = 0;
     for polls in 0..6 {
@@ -212,6 +216,9 @@ async fn rows_left_unread_are_read_within_the_deadline_or_the_connection_is_give
     let stage = stage(0).await;
     let config = stage.config().with_max_connections(1);
     let world = World::with(stage, config).await;
+    // The library does not stop statements on a server that may have restarted recently.
+    let mut root = world.stage.lab.admin(0).await.unwrap();
+    old_enough(&mut root).await;
     let limit = Duration::from_millis(200);
     let mut conn = world.cluster.primary().conn().await.unwrap();
     conn.set_statement_timeout(Some(limit));
@@ -220,13 +227,13 @@ async fn rows_left_unread_are_read_within_the_deadline_or_the_connection_is_give
     let started = tokio::time::Instant::now();
     assert!(refuses_or_answers_right(&mut conn).await);
     let took = started.elapsed();
-    // Without a deadline of the statement's, what is left is read for a second.
+    // If the statement has no deadline, the library reads the rest for one second.
     assert!(took < Duration::from_secs(1), "{took:?}");
     drop(conn);
     next_checkout_is_right(&world.cluster).await;
 }
 
-/// Waits for a server that is to answer for the whole cluster.
+/// Counts rows on the primary, within [`PATIENCE`].
 async fn count(cluster: &Cluster, condition: &str) -> u64 {
     let sql = format!("SELECT COUNT(*) FROM entries WHERE {condition}");
     let count = tokio::time::timeout(PATIENCE, cluster.primary().query_first(sql));

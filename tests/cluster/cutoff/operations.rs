@@ -1,5 +1,5 @@
-//! What is cut off: every kind of operation, each with a number of its own in all that it asks, so
-//! that an answer to anything else is noticed.
+//! The operations that are cut off: every kind of operation. Each one uses a unique number in all
+//! its queries, so that an answer to another query is noticed.
 
 use futures_util::StreamExt;
 use headless_mysql::{Cluster, Error, PodConn};
@@ -7,13 +7,13 @@ use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that no other statement of this process has.
+/// A number that no other statement of this process uses.
 pub(super) fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1_000_000);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// One operation on a connection of one's own.
+/// An operation on a checked-out connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum OnConn {
     Query,
@@ -56,7 +56,7 @@ impl OnConn {
         Self::Refused,
     ];
 
-    /// Runs it and checks its answer.
+    /// Runs the operation and checks its answer.
     pub(super) async fn run(self, conn: &mut PodConn) -> mysql_async::Result<()> {
         let n = unique();
         let rows = format!("SELECT {n} UNION ALL SELECT {n} UNION ALL SELECT {n}");
@@ -130,7 +130,7 @@ impl OnConn {
                 assert_eq!(rows.next().await.transpose()?, Some(n));
             }
             Self::Refused => {
-                // The error comes in the second result set.
+                // The error is in the second result set.
                 let text = format!("SELECT {n}; SELECT no_such_column_{n}; SELECT {n}");
                 match conn.query::<u64, _>(text).await {
                     Err(mysql_async::Error::Server(error)) => {
@@ -149,7 +149,7 @@ fn next(row: Option<Row>) -> u64 {
     row.unwrap().get(0).unwrap()
 }
 
-/// One call on a route.
+/// A call on a route.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum OnRoute {
     Query,
@@ -170,7 +170,7 @@ impl OnRoute {
         Self::Checkout,
     ];
 
-    /// Runs it and checks its answer.
+    /// Runs the call and checks its answer.
     pub(super) async fn run(self, cluster: &Cluster) -> Result<(), Error> {
         let n = unique();
         let rows = format!("SELECT {n} UNION ALL SELECT {n}");
@@ -203,8 +203,8 @@ impl OnRoute {
     }
 }
 
-/// Uses a connection whose last operation may have been cut off: the right answer, or a refusal.
-/// Returns whether it was refused.
+/// Uses a connection whose last operation may have been cut off. It must answer correctly or
+/// refuse. Returns whether it refused.
 pub(super) async fn refuses_or_answers_right(conn: &mut PodConn) -> bool {
     let n = unique();
     match conn.query::<u64, _>(format!("SELECT {n}")).await {
@@ -219,7 +219,7 @@ pub(super) async fn refuses_or_answers_right(conn: &mut PodConn) -> bool {
     }
 }
 
-/// Whoever comes next gets answers to what was asked.
+/// Checks that the next checkout gets answers to its own queries.
 pub(super) async fn next_checkout_is_right(cluster: &Cluster) {
     let n = unique();
     let mut conn = cluster.primary().conn().await.unwrap();

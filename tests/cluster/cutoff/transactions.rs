@@ -1,5 +1,5 @@
-//! A transaction that is cut off is rolled back; a COMMIT that is cut off is there wholly or not
-//! at all.
+//! A transaction that is cut off is rolled back. A COMMIT that is cut off is applied completely or
+//! not at all.
 
 use super::operations::{next_checkout_is_right, unique};
 use super::{MANY, count, world_of_one_connection};
@@ -8,11 +8,11 @@ use headless_mysql::{Cluster, Error};
 use mysql_async::prelude::Queryable;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How far a transaction came.
+/// The progress of a transaction.
 const COMMITTING: u8 = 1;
 const COMMITTED: u8 = 2;
 
-/// Two rows marked with `mark`, in one transaction.
+/// Writes two rows marked with `mark` in one transaction.
 async fn write_two(cluster: &Cluster, mark: u64, progress: &AtomicU8) -> Result<(), Error> {
     let mut tx = cluster.begin().await?;
     let insert = format!("INSERT INTO entries VALUES ({}, '{mark}')", unique());
@@ -53,7 +53,8 @@ async fn a_transaction_cut_off_at_any_point_is_there_wholly_or_not_at_all() {
         cut_in_commit += u32::from(progress == COMMITTING);
         match done {
             None => polls += 1,
-            // On a busy machine crumbs come together, and COMMIT may have been passed over.
+            // On a busy machine several pieces arrive together, so the loop may have skipped the
+            // COMMIT.
             Some(_) if cut_in_commit < 2 => polls -= 10,
             Some(result) => {
                 result.unwrap();
@@ -61,7 +62,7 @@ async fn a_transaction_cut_off_at_any_point_is_there_wholly_or_not_at_all() {
             }
         }
     }
-    // What was under way when its connection was closed has ended by now.
+    // Transactions whose connections were closed have ended by now.
     no_transaction_is_open(&world.stage.lab).await;
     for (mark, progress) in &marks {
         let rows = count(cluster, &format!("pod = '{mark}'")).await;
@@ -104,7 +105,7 @@ async fn a_transaction_used_on_after_a_cut_refuses_and_its_commit_was_never_sent
     all_slots_are_back(cluster, 1).await;
 }
 
-async fn no_transaction_is_open(lab: &headless_mysql::testkit::lab::Lab) {
+async fn no_transaction_is_open(lab: &headless_mysql_testkit::lab::Lab) {
     let mut admin = lab.admin(0).await.unwrap();
     let open = "SELECT COUNT(*) FROM information_schema.innodb_trx";
     for _ in 0..1_000 {

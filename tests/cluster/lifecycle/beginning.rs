@@ -1,6 +1,7 @@
-//! Connecting, and a cluster that waits for its first call.
+//! Connecting, and a lazy cluster that connects with its first call.
 
 use super::{SOON, at_once, runtime};
+use crate::staged::Staged as _;
 use crate::support::stage;
 use futures_util::future::join_all;
 use headless_mysql::{Cluster, Error};
@@ -35,11 +36,11 @@ fn a_lazy_cluster_does_nothing_until_its_first_call_and_needs_no_runtime_before(
     let id: Option<u32> = runtime.block_on(first).unwrap();
     assert_eq!(id, Some(1));
     assert!(stage.dns.query_count() > 0);
-    // All clones run, also those made before.
+    // All clones run, even those made before.
     assert_eq!(other.status().pods.len(), 2);
     let read = other.replicas().query_first("SELECT @@server_id");
     assert_eq!(runtime.block_on(read).unwrap(), Some(2u32));
-    // As if it had never been used.
+    // A lazy cluster that was never used can be shut down too.
     let unused = Cluster::builder(stage.config()).lazy().unwrap();
     runtime.block_on(unused.shutdown(SOON)).unwrap();
     let error = runtime.block_on(at_once(unused.primary().query_drop("DO 1")));

@@ -1,6 +1,7 @@
-//! Several clusters, several calls, and layers of tower around them.
+//! Several clusters, several concurrent calls, and tower layers around them.
 
 use super::{SOON, use_of};
+use crate::staged::Staged as _;
 use crate::support::{World, stage};
 use futures_util::future::try_join_all;
 use headless_mysql::cluster::Checkout;
@@ -20,7 +21,7 @@ async fn two_clusters_in_one_process_do_not_know_each_other() {
     let of_one = one.cluster.primary().query_first(count).await.unwrap();
     let of_other = other.cluster.primary().query_first(count).await.unwrap();
     assert_eq!((of_one, of_other), (Some(20u32), Some(0u32)));
-    // Also two on the same Service.
+    // Two clusters may use the same Service.
     let second = Cluster::builder(one.stage.config())
         .connect()
         .await
@@ -75,12 +76,12 @@ async fn a_route_serves_connections_under_towers_timeout_and_concurrency_limit()
     let id: Option<u32> = held.query_first("SELECT @@server_id").await.unwrap();
     assert_eq!(id, Some(1));
 
-    // The layers cover the checkout: the only connection is in use.
+    // The layers apply to the checkout, which waits because the only connection is in use.
     let started = Instant::now();
     let late = service.clone().oneshot(Checkout::new()).await.unwrap_err();
     assert!(late.is::<tower::timeout::error::Elapsed>(), "{late:?}");
     assert!(started.elapsed() < SOON);
-    // And a checkout that was cut off costs the next one nothing.
+    // A checkout that was cut off does not affect the next one.
     drop(held);
     for _ in 0..20 {
         let served = service.clone().oneshot(Checkout::new()).await.unwrap();

@@ -1,7 +1,8 @@
-//! What the last handle of a cluster takes with it, and what works on.
+//! What ends with the last handle of a cluster, and what continues.
 
 use super::{SOON, assert_alone, runtime, use_of};
 use crate::double::{Double, Manner};
+use crate::staged::Staged as _;
 use crate::support::{eventually, stage};
 use futures_util::future::{join_all, try_join_all};
 use headless_mysql::Cluster;
@@ -22,7 +23,7 @@ fn the_last_handle_takes_every_task_and_every_connection_with_it() {
         let calls = (0..20).map(|_| cluster.replicas().query_drop("SELECT SLEEP(0.01)"));
         try_join_all(calls).await.unwrap();
         cluster.primary().query_drop("SET @x = 1").await.unwrap();
-        // Dropped in the middle: of a statement, and of connecting to nobody.
+        // Calls dropped in the middle: of a statement, and of a connect to a closed port.
         let cut = cluster.primary().query_drop("DO SLEEP(1)");
         tokio::time::timeout(SOON / 20, cut).await.unwrap_err();
     });
@@ -113,7 +114,7 @@ async fn a_connection_in_hand_works_on_when_the_last_handle_of_its_cluster_is_dr
     use_of(&mut read).await.unwrap();
     tx.query_drop("DO 1").await.unwrap();
     tx.commit().await.unwrap();
-    // A call that was made is a handle, too.
+    // A pending call counts as a handle.
     assert_eq!(waiting.await.unwrap(), Some(7u8));
     use_of(&mut write).await.unwrap();
     drop((write, read));

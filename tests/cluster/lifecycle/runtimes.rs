@@ -1,7 +1,8 @@
-//! Calls and drops without a runtime, and after a runtime's end.
+//! Calls and drops without a runtime, and after a runtime has ended.
 
 use super::{SOON, assert_alone, at_once, runtime, use_of};
 use crate::double::{Double, Manner, closed_port};
+use crate::staged::Staged as _;
 use crate::support::{eventually, stage};
 use futures_util::FutureExt;
 use headless_mysql::cluster::Checkout;
@@ -39,14 +40,14 @@ fn a_call_outside_of_any_runtime_fails_with_runtime_gone_and_never_panics() {
             outside("call", route.call(Checkout::new()));
         }
     }
-    // Connections in hand.
+    // Checked-out connections.
     let mut conn = runtime.block_on(running.primary().conn()).unwrap();
     outside("a statement", use_of(&mut conn));
     let tx = runtime.block_on(running.begin()).unwrap();
     outside("a commit", tx.commit());
     let tx = runtime.block_on(running.begin()).unwrap();
     outside("a rollback", tx.rollback());
-    // Nothing was sent, so nothing is lost.
+    // Nothing was sent, so the connection is still usable.
     runtime.block_on(use_of(&mut conn)).unwrap();
     drop(conn);
     outside("a shutdown", running.shutdown(SOON));
@@ -63,7 +64,7 @@ fn a_cluster_whose_runtime_is_gone_says_so_at_once_also_to_calls_that_wait() {
     let mut held = theirs.block_on(cluster.primary().conn()).unwrap();
     let tx = theirs.block_on(cluster.begin()).unwrap();
 
-    // One waits for a pod, one for a connection that is being made.
+    // One call waits for a pod, another for a connection that is being opened.
     let nobody = closed_port();
     let silent = mine.block_on(Double::start(Manner::Silent));
     let waiting = [nobody, silent.address].map(|address| {
@@ -94,9 +95,15 @@ fn a_cluster_whose_runtime_is_gone_says_so_at_once_also_to_calls_that_wait() {
             let error = at_once(async { call.await.unwrap() }).await;
             assert!(matches!(error, Error::RuntimeGone), "{error:?}");
         }
-        // The sockets went with the runtime.
+        // The sockets were closed with the runtime.
         let error = at_once(use_of(&mut held)).await;
-        assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                Error::ConnectionLost { .. } | Error::Disconnected { .. }
+            ),
+            "{error:?}"
+        );
         let error = at_once(tx.commit()).await;
         assert!(matches!(error, Error::CommitUnknown { .. }), "{error:?}");
         cluster.shutdown(SOON).await.unwrap_err();

@@ -1,7 +1,8 @@
-//! Shutting down: who is waited for, and what calls get from then on.
+//! Shutting down: what it waits for, and how calls fail from then on.
 
 use super::{SOON, assert_alone, at_once, use_of};
 use crate::double::{Double, Manner, closed_port};
+use crate::staged::Staged as _;
 use crate::support::{World, eventually, stage};
 use headless_mysql::discovery::FixedList;
 use headless_mysql::mysql_async::prelude::Queryable;
@@ -44,6 +45,9 @@ async fn shutdown_waits_for_connections_that_come_back_in_time() {
     drop(held);
     let shut = tokio::time::timeout(SOON, shutting).await;
     shut.unwrap().unwrap().unwrap();
+    let status = cluster.status();
+    let primary = status.primary().map(|pod| pod.pod.name());
+    assert_eq!(primary, Some("mysql-0"), "the last status stays");
     assert_alone(&world.stage).await;
 }
 
@@ -80,7 +84,8 @@ async fn after_a_shutdown_every_call_fails_at_once_also_one_that_was_waiting() {
         .with_connect_timeout(patient)
         .with_max_connections(1);
     let silent = Double::start(Manner::Silent).await;
-    // They wait: for a free connection, for a pod, for one that never answers, for any answer.
+    // Calls that wait for a free connection, for a pod, for a pod that never answers, and for an
+    // answer.
     let full = Cluster::builder(config.clone()).connect().await.unwrap();
     let held = full.primary().conn().await.unwrap();
     let address = closed_port();
@@ -140,7 +145,7 @@ async fn after_a_shutdown_every_call_fails_at_once_also_one_that_was_waiting() {
             .unwrap()
             .unwrap();
     }
-    // Once more is no error.
+    // A second shutdown is not an error.
     for cluster in &clusters {
         cluster.shutdown(Duration::ZERO).await.unwrap();
     }

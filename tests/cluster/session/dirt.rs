@@ -1,18 +1,18 @@
-//! What a user can leave in a session, and how to see whether it is there.
+//! State that a user can leave in a session, and probes that detect it.
 
-use crate::support::SERVER;
-use headless_mysql::testkit::lab::ServerKind;
+use crate::support::server;
+use headless_mysql_testkit::lab::ServerKind;
 
-/// Something to leave in a session.
+/// One kind of state to leave in a session.
 pub(super) struct Dirt {
     pub(super) name: &'static str,
     pub(super) statements: &'static [&'static str],
-    /// Sees it.
+    /// A query that detects it.
     pub(super) probe: &'static str,
-    /// The statements fail and leave it all the same.
+    /// Whether the statements fail but leave the state anyway.
     pub(super) fails: bool,
-    /// A reset does not restore it.
-    pub(super) costs_the_connection: bool,
+    /// Servers whose reset does not remove it, so that the connection is replaced.
+    pub(super) costs_the_connection: &'static [ServerKind],
 }
 
 const fn dirt(
@@ -25,11 +25,11 @@ const fn dirt(
         statements,
         probe,
         fails: false,
-        costs_the_connection: false,
+        costs_the_connection: &[],
     }
 }
 
-/// What it takes, by the lab's own account on the primary.
+/// Statements that prepare the primary, run by the lab's own account.
 pub(super) const PREPARATION: &[&str] = &[
     "CREATE DATABASE other",
     "GRANT ALL ON other.* TO app",
@@ -40,12 +40,12 @@ pub(super) const PREPARATION: &[&str] = &[
     "CREATE TABLE app.held (id INT)",
 ];
 
-/// MySQL has none.
+/// For MariaDB only; MySQL has no sequences.
 pub(super) const SEQUENCE: &str = "CREATE SEQUENCE app.tickets";
 
-/// What can be left in a session of this crate's servers.
+/// Everything that can be left in a session of the servers under test.
 pub(super) fn all() -> impl Iterator<Item = &'static Dirt> {
-    let more = match SERVER {
+    let more = match server() {
         ServerKind::MySql => &[],
         _ => MARIADBS,
     };
@@ -91,7 +91,7 @@ const DIRT: &[Dirt] = &[
         statements: &["SET ROLE clerk"],
         probe: "SELECT CURRENT_ROLE()",
         fails: false,
-        costs_the_connection: true,
+        costs_the_connection: &[ServerKind::MariaDb, ServerKind::MySql],
     },
     dirt(
         "a temporary table",
@@ -133,6 +133,30 @@ const DIRT: &[Dirt] = &[
         &["START TRANSACTION", "SELECT COUNT(*) FROM held"],
         "SELECT @@in_transaction",
     ),
+    Dirt {
+        name: "records of the optimizer",
+        statements: &[
+            "SET optimizer_trace = 'enabled=on'",
+            "SELECT COUNT(*) FROM held WHERE id = 77",
+            "SET optimizer_trace = 'enabled=off'",
+        ],
+        probe: "SELECT COUNT(*) FROM information_schema.OPTIMIZER_TRACE",
+        fails: false,
+        // MariaDB's reset removes it.
+        costs_the_connection: &[ServerKind::MySql],
+    },
+    Dirt {
+        name: "records of statements",
+        statements: &[
+            "SET profiling = 1",
+            "SELECT COUNT(*) FROM held WHERE id = 77",
+            "SET profiling = 0",
+        ],
+        probe: "SELECT COUNT(*) FROM information_schema.PROFILING",
+        fails: false,
+        // MySQL's reset removes it.
+        costs_the_connection: &[ServerKind::MariaDb],
+    },
     dirt("autocommit", &["SET autocommit = 0"], "SELECT @@autocommit"),
     dirt(
         "a transaction without autocommit",
@@ -169,9 +193,16 @@ const DIRT: &[Dirt] = &[
         statements: &["INSERT INTO numbered (k) VALUES (NULL), (1)"],
         probe: "SELECT LAST_INSERT_ID() > 0",
         fails: true,
-        costs_the_connection: false,
+        costs_the_connection: &[],
     },
-    dirt("an XA transaction", &["XA START 'dirt'"], "XA END 'dirt'"),
+    Dirt {
+        name: "an XA transaction",
+        statements: &["XA START 'dirt'"],
+        probe: "XA END 'dirt'",
+        fails: false,
+        // The transaction may be prepared, and MariaDB's reset does not undo that.
+        costs_the_connection: &[ServerKind::MariaDb, ServerKind::MySql],
+    },
     dirt(
         "a warning",
         &["SELECT CAST('dirt' AS SIGNED)"],
@@ -182,11 +213,11 @@ const DIRT: &[Dirt] = &[
         statements: &["SELECT no_such_column"],
         probe: "SHOW WARNINGS",
         fails: true,
-        costs_the_connection: false,
+        costs_the_connection: &[],
     },
 ];
 
-/// By what MySQL does not know.
+/// State from features that MySQL does not have.
 const MARIADBS: &[Dirt] = &[
     dirt(
         "an insert id of an INSERT that returns rows",
@@ -198,7 +229,7 @@ const MARIADBS: &[Dirt] = &[
         &["SELECT NEXTVAL(tickets)"],
         "SELECT LASTVAL(tickets) > 0",
     ),
-    // On MySQL the second statement forgets it.
+    // On MySQL the second statement clears it.
     dirt(
         "a warning in front of another statement",
         &["SELECT CAST('dirt' AS SIGNED)", "SELECT 1"],

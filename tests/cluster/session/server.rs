@@ -1,17 +1,17 @@
-//! Servers and options on which the cleaning depends, and sessions that need none.
+//! Servers and options that affect the cleaning, and sessions that need none.
 
 use super::dirt;
 use super::{Way, connection_id, look, next_user_sees, plain_world, world};
 use crate::support::{all_slots_are_back, lab};
 use headless_mysql::config::Reset;
-use headless_mysql::testkit::lab::{LabBuilder, Nodes};
 use headless_mysql::{Cluster, Config, Error, PodConn};
+use headless_mysql_testkit::lab::{LabBuilder, Nodes};
 use mysql_async::prelude::Queryable;
 
 const CHARACTER_SET: &str =
     "SELECT @@character_set_client, @@character_set_connection, @@character_set_results";
 
-/// What this session did so far; a reset starts from zero.
+/// A status counter of this session. A reset sets it to zero.
 async fn session_status(conn: &mut PodConn, name: &str) -> u64 {
     let show = format!("SHOW SESSION STATUS LIKE '{name}'");
     let row: Option<(String, u64)> = conn.query_first(show).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_session_that_stays_clean_is_not_reset_and_keeps_its_prepared_statemen
     let mut conn = cluster.primary().conn().await.unwrap();
     assert_eq!(connection_id(&mut conn).await, id);
     let after = session_status(&mut conn, "Com_stmt_prepare").await;
-    // MySQL prepares again by itself when it learns the parameters' types, and counts that too.
+    // MySQL prepares again by itself when it learns the parameter types, and counts that too.
     let again = session_status(&mut conn, "Com_stmt_reprepare").await;
     assert_eq!(after - again - before, 2, "one for each text");
     assert!(session_status(&mut conn, "Com_commit").await >= USES);
@@ -69,14 +69,16 @@ async fn generic_code_over_prepared_statements_is_reset_since_its_text_is_not_kn
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_session_stays_read_only_after_a_reset() {
     let world = plain_world().await;
-    // A replica that would take writes, so that only the session forbids them.
+    // Make the replica writable, so that only the session prevents a write.
     world.stage.lab.set_read_only(1, false).await.unwrap();
     let replicas = || world.cluster.replicas();
     let writes_fail = async || {
         let mut conn = replicas().conn().await.unwrap();
         assert_eq!(conn.pod().name(), "mysql-1");
+        // On the driver's connection, because the library would refuse these statements itself.
+        let driver = conn.as_conn_mut().unwrap();
         for write in ["INSERT INTO entries VALUES (1, 'x')", "DROP TABLE entries"] {
-            let error = conn.query_drop(write).await.unwrap_err();
+            let error = driver.query_drop(write).await.unwrap_err();
             assert!(
                 matches!(&error, mysql_async::Error::Server(error) if error.code == 1792),
                 "{error}"
@@ -87,16 +89,14 @@ async fn a_replica_session_stays_read_only_after_a_reset() {
     let id = writes_fail().await;
     for dirt in ["SET SESSION TRANSACTION READ WRITE", "SET @a = 1"] {
         let mut conn = replicas().conn().await.unwrap();
-        conn.query_drop(dirt).await.unwrap();
+        conn.as_conn_mut().unwrap().query_drop(dirt).await.unwrap();
         drop(conn);
         assert_eq!(writes_fail().await, id, "reset, not replaced");
     }
     let mut tx = replicas().begin().await.unwrap();
     let insert = tx.query_drop("INSERT INTO entries VALUES (1, 'x')").await;
-    assert!(matches!(
-        Error::from(insert.unwrap_err()),
-        Error::Server { source, .. } if source.code == 1792
-    ));
+    let error = Error::from(insert.unwrap_err());
+    assert!(matches!(&error, Error::OnlyReads { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -247,7 +247,7 @@ async fn nothing_left_on_a_replica_is_seen_by_the_next_reader() {
     for name in [
         "a user variable",
         "the database",
-        "a user lock",
+        "an isolation level",
         "a warning",
     ] {
         let dirt = dirt::all().find(|dirt| dirt.name == name).unwrap();
@@ -282,4 +282,29 @@ async fn a_connection_tells_nothing_of_what_its_last_user_ran() {
     assert_eq!(conn.id(), id);
     let told = (conn.affected_rows(), conn.warnings(), conn.last_insert_id());
     assert_eq!(told, (0, 0, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_xa_transaction_is_prepared_is_given_up() {
+    let world = plain_world().await;
+    let cluster = &world.cluster;
+    let mut conn = cluster.primary().conn().await.unwrap();
+    for statement in [
+        "XA START 'x'",
+        "INSERT INTO held VALUES (1)",
+        "XA END 'x'",
+        "XA PREPARE 'x'",
+    ] {
+        conn.query_drop(statement).await.unwrap();
+    }
+    drop(conn);
+    let write = cluster
+        .primary()
+        .query_drop("INSERT INTO entries VALUES (1, 'x')");
+    write.await.unwrap();
+    // Another session commits the transaction.
+    let commit = cluster.primary().query_drop("XA COMMIT 'x'");
+    commit.await.unwrap();
+    let held = cluster.primary().query_first("SELECT COUNT(*) FROM held");
+    assert_eq!(held.await.unwrap(), Some(1));
 }

@@ -1,6 +1,7 @@
 //! What the manifests deploy, as the suite knows it.
 //!
-//! Owns the names that stand in both. A test of `tests/kind_files` holds them against the manifests.
+//! Owns the names that stand in both. A test of `tests/kind_files` holds them against the
+//! manifests.
 #![allow(
     dead_code,
     reason = "each of the crates that have this file uses a part"

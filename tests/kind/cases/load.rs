@@ -94,7 +94,10 @@ impl Seen {
         for error in &self.errors {
             let lost = matches!(
                 error,
-                Error::ConnectionLost { .. } | Error::NoPrimary { .. } | Error::Timeout { .. }
+                Error::ConnectionLost { .. }
+                    | Error::Disconnected { .. }
+                    | Error::NoPrimary { .. }
+                    | Error::Timeout { .. }
             );
             ensure!(lost, "one of the {} failed with: {error}", self.what);
         }

@@ -1,9 +1,9 @@
 //! What the crate promises in a Kubernetes cluster, as cases that run in two worlds.
 //!
 //! Owns the cases and the words they are written in ([`world::World`]). The same files are compiled
-//! into the test targets `kind_cases` and `kind_cases_mysql` of the crate (servers and a DNS on this
-//! machine) and into the program `kind-suite` (a real cluster). A case must never know which of the
-//! two it is in: what differs (how long things take) is asked of the world.
+//! into the test target `kind_cases` of the crate (servers and a DNS on this machine) and into the
+//! program `kind-suite` (a real cluster). A case must never know which of the two it is in: what
+//! differs (how long things take) is asked of the world.
 
 /// Ends a case unless something holds.
 macro_rules! ensure {

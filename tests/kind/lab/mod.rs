@@ -5,12 +5,13 @@
 //! address.
 
 use crate::cases::world::{Account, Failure, Outcome, PODS, Pace, Replaced, Seat, World};
+use crate::staged::Staged as _;
 use headless_mysql::Config;
 use headless_mysql::discovery::DnsResolver;
 use headless_mysql::name::{SearchList, ServiceName};
-use headless_mysql::testkit::dns::{Fault, Readiness};
-use headless_mysql::testkit::lab::{Lab, ServerKind};
-use headless_mysql::testkit::stage::Stage;
+use headless_mysql_testkit::dns::{Fault, Readiness};
+use headless_mysql_testkit::lab::{Lab, ServerKind};
+use headless_mysql_testkit::stage::Stage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};

@@ -10,12 +10,14 @@ mod cases;
 mod cluster;
 #[path = "../lab/mod.rs"]
 mod lab;
+#[path = "../../staged/mod.rs"]
+mod staged;
 
 use cases::report::{Report, brief};
 use cases::world::{Failure, Outcome, Seat, World};
 use clap::{Parser, Subcommand, ValueEnum};
 use cluster::ClusterWorld;
-use headless_mysql::testkit::lab::ServerKind;
+use headless_mysql_testkit::lab::ServerKind;
 use lab::LabWorld;
 use std::process::ExitCode;
 use std::time::Duration;

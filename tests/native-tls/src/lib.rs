@@ -3,9 +3,9 @@
 
 use headless_mysql::config::{ReplicaPolicy, SslMode};
 use headless_mysql::error::TlsProblem;
-use headless_mysql::testkit::lab::{Authority, Lab};
-use headless_mysql::testkit::stage::Stage;
 use headless_mysql::{Cluster, Config, ConfigError};
+use headless_mysql_testkit::lab::{Authority, Lab};
+use headless_mysql_testkit::stage::Stage;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -40,7 +40,8 @@ async fn every_mode_keeps_its_promise_and_each_bad_certificate_has_its_error() {
         (SslMode::VerifyCa, vec![2]),
         (SslMode::VerifyIdentity, vec![]),
     ] {
-        let mut config = stage.config().with_ssl_mode(mode);
+        let config: Config = stage.url().parse().unwrap();
+        let mut config = config.with_ssl_mode(mode);
         if matches!(mode, SslMode::VerifyCa | SslMode::VerifyIdentity) {
             config = config.with_ssl_ca(&ca);
         }
@@ -70,6 +71,11 @@ async fn every_mode_keeps_its_promise_and_each_bad_certificate_has_its_error() {
         }
         assert_eq!(seen, BTreeSet::from_iter(wanted), "{mode:?}: {said}");
         if mode == SslMode::VerifyIdentity {
+            // When no pod can be verified, a call is told at once of one of them.
+            for _ in 0..100 {
+                let refused = replicas.clone().query_drop("DO 1").await;
+                said += &refused.unwrap_err().to_string();
+            }
             for (n, problem) in [
                 (1, TlsProblem::WrongName),
                 (2, TlsProblem::Expired),

@@ -1,4 +1,4 @@
-//! Servers that fail, freeze, flap and come back.
+//! Servers that fail, freeze, flap and recover.
 
 use crate::client::Policy;
 use crate::reference::Kind;
@@ -15,7 +15,7 @@ const POLICIES: [Policy; 5] = [
     Policy::TowerEwma,
 ];
 
-/// Two of the three servers are enough for this rate.
+/// Requests per second, a rate that two of the three servers can serve.
 const RATE: f64 = 500.0;
 
 fn at(at: Duration, mode: Mode) -> Event {
@@ -34,12 +34,12 @@ fn scenario(name: &'static str, script: &[Event]) -> Scenario {
     }
 }
 
-/// The share of requests that were sent to server 0 in this window.
+/// The share of requests that went to server 0 in this window.
 fn share(report: &Report, from: Duration, to: Duration) -> f64 {
     report.shares_between(from, to)[0]
 }
 
-/// Probes of server 0 per client and second.
+/// Probes of server 0 per client and second in this window.
 fn probes(report: &Report, scenario: &Scenario, from: Duration, to: Duration) -> f64 {
     let probes = report.probes_between(0, from, to) as f64;
     probes / scenario.clients as f64 / (to - from).as_secs_f64()
@@ -55,17 +55,17 @@ fn a_server_that_fails_at_once_attracts_nothing() {
     let ours = table.ours();
     let share = share(ours, secs(6), secs(20));
     assert!(share < 0.001, "{share}");
-    // Only what was in flight when its connections broke; four cores, and a queue.
+    // Only requests in flight when the connections broke may fail: on four cores, and in the queue.
     let (cut, later) = (
         ours.errors_between(secs(4), secs(6)),
         ours.errors_between(secs(6), secs(20)),
     );
     assert!(cut <= 40, "{cut}");
     assert_eq!(later, 0);
-    // Full jitter up to 1 s: two a second.
+    // Full jitter up to 1 s, so two per second on average.
     let probes = probes(ours, &scenario, secs(6), secs(20));
     assert!(probes < 3.0, "{probes}");
-    // The simulation can tell: such a server looks idle.
+    // Proof that the simulation shows the effect: such a server looks idle.
     let blind = table.get(Policy::Reference(Kind::Least)).error_share();
     assert!(blind > 0.2, "{blind}");
 }
@@ -82,7 +82,7 @@ fn a_frozen_server_costs_each_client_a_few_requests_once() {
         ours.errors_between(secs(4), secs(7)),
         ours.errors_between(secs(7), secs(10)),
     );
-    // No client has more in flight there than on the others, until the first one times out.
+    // No client has more requests in flight there than elsewhere, until the first one times out.
     assert!(cut <= 5 * scenario.clients, "{cut}");
     assert_eq!(later, 0);
     let share = share(ours, secs(12), secs(20));
@@ -100,7 +100,8 @@ fn a_flapping_server_costs_no_more_than_what_is_cut() {
     let scenario = scenario("one down for 300 ms of every second", &flaps);
     let table = Table::of(&scenario, &POLICIES);
     let ours = table.ours();
-    // Ten times, each client finds out by a connection that was cut: in a query, or while idle.
+    // The server breaks ten times. Each time, each client notices on one connection, in a query or
+    // idle.
     let cut = 10 * scenario.clients;
     assert!(ours.errors() <= cut * 3 / 2, "{}", ours.errors());
     let others = table.reports.iter().filter(|r| !r.policy.is_ours());
@@ -135,15 +136,15 @@ fn while_every_server_is_down_requests_wait() {
     let scenario = scenario("all down from 5 s to 7 s", &script);
     let table = Table::of(&scenario, &POLICIES);
     let ours = table.ours();
-    // What was in flight at 5 s.
+    // Only requests that were in flight at 5 s may fail.
     let errors = ours.errors();
     assert!(errors <= 60, "{errors}");
-    // While they are down, probes go there and no request.
+    // While the servers are down, they get probes but no requests.
     let calls = ours.calls_between(ms(5500), secs(7));
     assert!(calls.iter().all(|&n| n <= 10), "{calls:?}");
-    // The outage, and the longest ejection.
+    // The length of the outage plus the longest ejection.
     assert!(ours.p99() <= 3200.0, "{}", ours.p99());
-    // Nobody storms: two connects at once at most, on each server, of each client.
+    // No connection storm: each client makes at most two concurrent connects to each server.
     assert!(ours.connects.iter().all(|&n| n <= 2), "{:?}", ours.connects);
     let blind = table.get(Policy::Reference(Kind::Least)).errors();
     assert!(blind > 500, "{blind}");
@@ -156,8 +157,8 @@ fn a_server_that_accepts_and_then_breaks_every_connection_attracts_nothing() {
         &[at(secs(5), Mode::Breaks)],
     );
     let table = Table::of(&scenario, &POLICIES);
-    // Each client tries it again after 0.1 s, 0.2 s, 0.4 s and so on (full jitter, 30 s at most):
-    // some eight requests in this time, of 700.
+    // Each client retries after 0.1 s, 0.2 s, 0.4 s and so on (full jitter, at most 30 s): about
+    // eight of its 700 requests in this window.
     let share = share(table.ours(), secs(6), secs(20));
     assert!(share < 0.015, "{share}");
     let best = table.get(Policy::Reference(Kind::P2cAccrual)).errors();

@@ -1,4 +1,4 @@
-//! A server that comes back.
+//! A server that recovers.
 
 use crate::client::Policy;
 use crate::reference::Kind;
@@ -13,7 +13,7 @@ fn a_server_that_is_back_has_its_share_again_within_two_seconds_and_no_herd() {
         server: 0,
         mode,
     };
-    // Few clients with many requests each, and dear connects: the worst for a herd.
+    // Few clients with many requests each, and expensive connects: the worst case for a herd.
     let scenario = Scenario {
         name: "one down from 5 s to 8 s; 3 clients, connects of 40 ms",
         clients: 3,
@@ -41,13 +41,13 @@ fn a_server_that_is_back_has_its_share_again_within_two_seconds_and_no_herd() {
     );
     let ours = table.ours();
     assert_eq!(ours.errors_between(secs(6), secs(22)), 0);
-    // 7,200 requests: 7 % is more than four standard deviations.
+    // With 7,200 requests, 7 % is more than four standard deviations.
     let share = ours.shares_between(secs(10), secs(22))[0];
     assert!((share * 3.0 - 1.0).abs() < 0.07, "{share}");
     // 1,200 requests.
     let at_once = ours.shares_between(secs(10), secs(12))[0];
     assert!((at_once * 3.0 - 1.0).abs() < 0.2, "{at_once}");
     assert!(ours.connects[0] <= 2, "{}", ours.connects[0]);
-    // Callers without a connection there, of one client.
+    // The maximum number of callers without a connection to the server, for one client.
     assert!(ours.herd[0] <= 3, "{}", ours.herd[0]);
 }

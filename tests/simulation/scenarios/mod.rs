@@ -1,7 +1,7 @@
-//! The scenarios, and what is asserted of them.
+//! The scenarios and their assertions.
 //!
-//! Our balancer draws from the thread's random generator, so each bound leaves room for chance:
-//! beside it stands how much.
+//! Another seed gives other numbers, so each bound has a margin for chance. A comment next to the
+//! bound gives the margin.
 
 mod faults;
 mod herd;

@@ -12,7 +12,7 @@ fn equal_servers_get_equal_shares_and_nobody_answers_sooner() {
         ..Scenario::default()
     };
     let table = Table::of(&scenario, &Policy::ALL);
-    // The seed gives all policies the same requests; 5 % is chance.
+    // The seed gives all policies the same requests. The margin of 5 % is for chance.
     let (ours, best) = (table.ours().mean(), table.best_mean());
     assert!(ours <= 1.05 * best, "{ours} ms; the best policy {best} ms");
 
@@ -22,8 +22,8 @@ fn equal_servers_get_equal_shares_and_nobody_answers_sooner() {
         ..scenario
     };
     let off = Table::of(&longer, &[Policy::Ours]).ours().unevenness();
-    // 65,000 requests. Were they thrown like dice, 2 % would be 3.6 standard deviations; counts of
-    // requests in flight even them out to half of that.
+    // 65,000 requests. With independent random choices, 2 % would be 3.6 standard deviations.
+    // Counting requests in flight halves the deviation.
     assert!(off < 0.02, "off by {off}");
 }
 
@@ -36,11 +36,12 @@ fn idle_equal_servers_get_equal_shares() {
         ..Scenario::default()
     };
     let table = Table::of(&idle, &Policy::ALL);
-    // The simulation can tell: this policy is known for it.
+    // Proof that the simulation shows the effect: this policy is known for unequal shares.
     let first = table.get(Policy::Reference(Kind::FirstLeast)).shares()[0];
     assert!(first > 0.9, "{first}");
 
-    // 110,000 requests, thrown like dice: 2 % is 4.7 standard deviations. Half as many: 5.
+    // 110,000 requests with independent random choices: 2 % is 4.7 standard deviations. With half
+    // as many requests, the bound is 5 deviations.
     for (policy, length, bound) in [
         (Policy::Ours, secs(4600), 0.02),
         (Policy::OursBlind, secs(2300), 0.03),

@@ -1,4 +1,4 @@
-//! A slow server, and connections that are held for long.
+//! A slow server, and connections that are held for a long time.
 
 use crate::client::Policy;
 use crate::reference::Kind;
@@ -26,7 +26,7 @@ const POLICIES: [Policy; 6] = [
     Policy::TowerEwma,
 ];
 
-/// Sees requests in flight only.
+/// Whether the policy considers only requests in flight.
 fn is_blind(policy: Policy) -> bool {
     !matches!(
         policy,
@@ -43,13 +43,15 @@ fn a_server_that_is_three_times_slower_costs_little() {
     ] {
         let table = Table::of(&one_slow(name, clients, slots), &POLICIES);
         let (ours, best) = (table.ours().mean(), table.best_mean());
-        // Mostly 1.0. A mean over 12 s of a server that is so busy moves by a few percent.
+        // The ratio is about 1.0. On such a busy server, the mean over 12 s varies by a few
+        // percent.
         assert!(
             ours <= 1.2 * best,
             "{name}: {ours} ms; the best policy {best} ms"
         );
-        // Without pace ours is as good as the best of those that do not measure time either. To one
-        // busy client, what is in flight tells enough; many with little in flight see too little.
+        // With `pace` off, our balancer is as good as the best policy that does not measure time
+        // either. For one busy client, requests in flight are enough information. Many clients with
+        // few requests in flight have too little.
         let blind = table.get(Policy::OursBlind).mean();
         let best_blind = table.best_mean_of(is_blind);
         assert!(
@@ -75,12 +77,13 @@ fn a_client_that_is_nearly_idle_also_avoids_a_slow_server() {
     let table = Table::of(&scenario, &POLICIES);
     let (ours, best) = (table.ours().mean(), table.best_mean());
     assert!(ours <= 1.2 * best, "{ours} ms; the best policy {best} ms");
-    // And asks it now and then, or it could not tell that it has recovered: 6,000 requests.
+    // The slow server still gets some requests, or its recovery would not be noticed. 6,000
+    // requests.
     let share = table.ours().shares()[2];
     assert!((0.02..0.12).contains(&share), "{share}");
 }
 
-/// Server 2 is slow in the first ten seconds; it may have been restarted just before.
+/// Server 2 is slow in the first ten seconds, as after a restart.
 fn slow_at_first(name: &'static str, clients: usize, slots: usize, rate: f64) -> Scenario {
     let event = |at, mode| Event {
         at,
@@ -100,10 +103,11 @@ fn slow_at_first(name: &'static str, clients: usize, slots: usize, rate: f64) ->
 
 #[test]
 fn a_slow_server_that_recovers_has_its_share_again() {
-    // Who sees many answers learns of it at once, also one that has nothing else in flight; who
-    // sees a few each second forgets, within 15 s or so.
+    // A client with many answers notices the recovery at once, even if it has nothing else in
+    // flight. A client with a few answers per second forgets the old value within about 15 s.
     for (scenario, after, bound) in [
-        // 30,000 requests, 30,000, 3,000 and 27,000: the bound is at least four deviations.
+        // 30,000, 30,000, 3,000 and 27,000 requests. Each bound is at least four standard
+        // deviations.
         (
             slow_at_first("one 3x slower until 10 s, 1 client", 1, 60, 600.0),
             secs(11),
@@ -204,7 +208,7 @@ fn connections_held_for_long_do_not_slow_the_other_requests() {
         let ours = cost(policy);
         assert!(ours <= 1.1, "{}: {ours}", policy.name());
     }
-    // The simulation can tell: this policy is known for it.
+    // Proof that the simulation shows the effect: this policy is known for it.
     let by_hold = cost(Policy::Reference(Kind::PeakEwmaHold));
     assert!(by_hold > 1.5, "{by_hold}");
 }

@@ -77,7 +77,7 @@ async fn addresses_need_no_dns() {
 async fn an_alias_is_followed_and_its_records_must_be_its_own() {
     let dns = Script::default();
     let alias = |records| Say::Records(records, vec![]);
-    let look_up = |name: &str| addresses(&dns, name.to_owned(), Notes::NONE);
+    let look_up = |name: &str| addresses(&dns, name.to_owned(), RecorderRef::NONE);
     dns.set(
         "db.",
         RecordType::A,
@@ -92,7 +92,7 @@ async fn an_alias_is_followed_and_its_records_must_be_its_own() {
     );
     assert_eq!(dns.asked(), ["A db."]);
 
-    // The alias alone, then a loop, then a stranger's record.
+    // First the alias alone, then a loop, then the record of an unrelated host.
     dns.set(
         "db.",
         RecordType::A,
@@ -129,10 +129,10 @@ async fn a_stranger_of_the_same_name_never_takes_the_place_of_a_pod() {
     let dns = Script::default();
     let host = Host::parse("mysql-0.mysql", 3306).unwrap();
     let found = async || {
-        let found = host.search(&search, &dns, Notes::NONE).await;
+        let found = host.search(&search, &dns, RecorderRef::NONE).await;
         found.map(|(addresses, _)| addresses[0].to_string())
     };
-    // A wildcard, while the pod has not been seen: not remembered.
+    // A wildcard answers before the pod has been seen: not remembered.
     dns.a(stranger, &[[6; 4]]);
     assert_eq!(found().await.unwrap(), "6.6.6.6");
     dns.a(pod, &[[10, 0, 0, 1]]);

@@ -1,4 +1,4 @@
-//! The rungs, what is remembered of them, pods by name, and aliases.
+//! Tests of the rungs, the memory, the queries for pods by name, and aliases.
 
 use super::*;
 
@@ -25,8 +25,8 @@ async fn a_named_port_is_asked_for_first_and_its_number_is_used() {
     assert!(answer.pods.iter().all(|pod| pod.port == 3307));
     assert_eq!(dns.asked(), [format!("SRV {named}")]);
 
-    // The name is gone: one rung lower. An old cache may have said so: that is remembered for a
-    // while only when it is said again.
+    // The name is gone, so one rung lower answers. The first such answer may come from an old
+    // cache. Only a second one is remembered for a while.
     dns.remove(&named);
     let down = [format!("SRV {named}"), format!("SRV {FULL}")];
     let (lower, upper) = (vec![down[1].clone()], down.to_vec());
@@ -59,10 +59,10 @@ async fn without_srv_the_steady_state_is_one_query_and_every_fifth_look_up_asks_
         }
         counts
     };
-    // SRV and A, then each pod.
+    // SRV and A, then one query per pod.
     assert_eq!(counts(7).await, [5, 1, 1, 1, 1, 4, 1]);
 
-    // Two pods swap their addresses, so that the set is the same.
+    // Two pods swap their addresses, so the set of addresses stays the same.
     dns.a(&pod(1), &[address(3)]);
     dns.a(&pod(2), &[address(2)]);
     let swapped = [one(0, "10.0.0.1"), one(1, "10.0.0.3"), one(2, "10.0.0.2")];
@@ -72,7 +72,7 @@ async fn without_srv_the_steady_state_is_one_query_and_every_fifth_look_up_asks_
         assert!(look_ups < 5);
     }
 
-    // An address moves on to another pod, and a new one comes: noticed at once.
+    // An address moves to another pod, and a new address comes: noticed at once.
     dns.a(FULL, &[address(1), address(2), address(9)]);
     dns.a(&pod(1), &[address(2)]);
     dns.a(&pod(2), &[address(9)]);
@@ -112,7 +112,7 @@ async fn a_pod_that_cannot_be_asked_for_is_unknown_not_gone() {
     dns.a(&pod(1), &[[10, 0, 0, 2]]);
     assert!(ladder.ask(&dns).await.unwrap().complete);
 
-    // One more pod, so that all are asked for; mysql-1 cannot be.
+    // One more pod, so that all pods are asked for. The query for mysql-1 fails.
     dns.a(FULL, &[[10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]]);
     dns.a(&pod(2), &[[10, 0, 0, 3]]);
     dns.set(&pod(1), RecordType::A, Say::ServFail);
@@ -124,7 +124,7 @@ async fn a_pod_that_cannot_be_asked_for_is_unknown_not_gone() {
         "{now:?}"
     );
 
-    // Nothing known before, and nobody to be asked for: no answer.
+    // No pod was known before, and no pod can be asked for: no answer.
     let fresh = self::ladder(&[FULL]);
     for n in 0..3 {
         dns.set(&pod(n), RecordType::A, Say::ServFail);
@@ -141,7 +141,7 @@ async fn a_pod_that_dns_says_is_gone_is_not_believed_where_it_was() {
     dns.a(&pod(1), &[[10, 0, 0, 2]]);
     ladder.ask(&dns).await.unwrap();
 
-    // mysql-0 is gone, mysql-2 has its address and cannot be asked for, mysql-1 has moved.
+    // mysql-0 is gone, mysql-2 has its address and cannot be asked for, and mysql-1 has moved.
     dns.remove(&pod(0));
     dns.a(FULL, &[[10, 0, 0, 1], [10, 0, 0, 3]]);
     dns.a(&pod(1), &[[10, 0, 0, 3]]);
@@ -154,7 +154,7 @@ async fn a_pod_that_dns_says_is_gone_is_not_believed_where_it_was() {
 
 #[tokio::test]
 async fn pods_whose_names_would_be_too_long_are_addresses_without_ordinals() {
-    // A Service may have 63 characters; `<service>-0` then is no label any more.
+    // A Service's name may have 63 characters. Then `<service>-0` is not a valid label.
     let label = "m".repeat(63);
     let service = format!("{label}.default.svc.cluster.local.");
     let dns = Script::default();
@@ -176,7 +176,7 @@ async fn a_slow_dns_gives_the_ordinals_that_it_can_in_time() {
     for (n, address) in (0..).zip(&addresses) {
         dns.a(&pod(n), &[*address]);
     }
-    // SRV, A, and 16 pods in each of two rounds: 3.2 s, and the patience is 3 s.
+    // SRV, A, and 16 pods in each of two rounds: this takes 3.2 s, and the patience is 3 s.
     dns.delay(Duration::from_millis(800));
     let answer = ladder.ask(&dns).await.unwrap();
     let named = answer.pods.iter().filter(|pod| pod.ordinal.is_some());
@@ -205,7 +205,7 @@ async fn a_rung_that_fails_is_left_at_once() {
     dns.a(FULL, &[[10, 0, 0, 1]]);
     dns.a(&pod(0), &[[10, 0, 0, 1]]);
     ladder.ask(&dns).await.unwrap();
-    // No addresses any more, but SRV records.
+    // The addresses are gone, but there are SRV records.
     dns.clear();
     srv_set(&dns, FULL, &[0, 1], true);
     let answer = ladder.ask(&dns).await.unwrap();
@@ -249,7 +249,7 @@ async fn a_pods_name_is_that_pod_and_no_other() {
 async fn an_alias_is_followed_only_if_allowed_and_then_asked_itself() {
     const OTHER: &str = "mysql.other.svc.cluster.local.";
     let dns = Script::default();
-    // A stranger's address comes along; OTHER itself is asked, and it is not used.
+    // The answer contains an unrelated address. It is not used; OTHER itself is asked.
     let alias = |target| vec![cname(FULL, target), a(target, 5, [10, 66, 66, 66])];
     dns.set(FULL, RecordType::A, Say::Records(alias(OTHER), vec![]));
     srv_set(&dns, OTHER, &[0, 1], true);
@@ -273,7 +273,7 @@ async fn an_alias_is_followed_only_if_allowed_and_then_asked_itself() {
     ladder.ask(&dns).await.unwrap();
     assert_eq!(dns.asked(), [format!("A {FULL}"), format!("SRV {OTHER}")]);
 
-    // A host outside: one address, no questions for pods.
+    // A host outside of the cluster: one address, and no queries for pods.
     let host = "db.example.";
     dns.set(FULL, RecordType::A, Say::Records(alias(host), vec![]));
     dns.a(host, &[[10, 9, 9, 9]]);
@@ -288,7 +288,7 @@ async fn an_alias_is_followed_only_if_allowed_and_then_asked_itself() {
         ]
     );
 
-    // In a circle, over several answers.
+    // A circle of aliases, over several answers.
     dns.set(OTHER, RecordType::SRV, Say::NoData);
     let back = vec![cname(OTHER, FULL)];
     dns.set(OTHER, RecordType::A, Say::Records(back, vec![]));

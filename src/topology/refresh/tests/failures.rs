@@ -1,4 +1,4 @@
-//! What each kind of failure does: to the set, the status, the log and the metric.
+//! The effects of each kind of failure: on the set, the status, the log and the metric.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,19 +7,20 @@ use tracing::{Dispatch, Level};
 
 use super::*;
 
-/// Collects what is logged.
+/// Collects log lines.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
-/// Hears everything and keeps nothing. Where there is a single subscriber, tracing asks only that
-/// of the thread which meets an event first whether anybody wants it, and remembers the answer: on
-/// another test's thread, nobody. Where there are two, it asks both.
+/// A subscriber that accepts all events and stores none. With a single subscriber, tracing asks
+/// only the subscriber of the thread that meets an event first, and caches its answer. If that is
+/// the thread of another test, the answer is "not interested". With two subscribers, tracing asks
+/// both.
 static COMPANY: LazyLock<Dispatch> =
     LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 impl Log {
-    /// Collects on this thread for as long as the guard lives.
-    fn listen(&self, level: Level) -> tracing::subscriber::DefaultGuard {
+    /// Collects the lines of this thread while the guard exists.
+    pub(super) fn listen(&self, level: Level) -> tracing::subscriber::DefaultGuard {
         LazyLock::force(&COMPANY);
         let writer = self.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -32,15 +33,15 @@ impl Log {
     }
 
     /// The lines since the last call.
-    fn take(&self) -> Vec<String> {
-        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+    pub(super) fn take(&self) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap();
         text.lines().map(|line| line.trim().to_owned()).collect()
     }
 }
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -49,7 +50,7 @@ impl std::io::Write for Log {
     }
 }
 
-/// The kind of failure after this one. A new kind does not compile until it is in here.
+/// The next kind of failure. A new kind does not compile until it is listed here.
 fn after(error: &ResolveError) -> Option<ResolveError> {
     let name = || "mysql".to_owned();
     let server = Some(([10, 96, 0, 10], 53).into());
@@ -92,11 +93,16 @@ fn after(error: &ResolveError) -> Option<ResolveError> {
             name: name(),
             tried: vec![ResolveError::NoData { name: name() }, after_search()],
         },
-        ResolveError::Search { .. } => return None,
+        ResolveError::Search { .. } => ResolveError::NotOurs {
+            name: name(),
+            statefulset: Some("orders".to_owned()),
+            found: vec!["mysql-0.mysql".to_owned()],
+        },
+        ResolveError::NotOurs { .. } => return None,
     })
 }
 
-/// What ended the search: its kind is that of the whole.
+/// The error that ended the search: its kind counts for the whole search.
 fn after_search() -> ResolveError {
     ResolveError::Other {
         name: "mysql.".to_owned(),
@@ -112,8 +118,8 @@ fn every_kind() -> Vec<ResolveError> {
     std::iter::successors(Some(first), after).collect()
 }
 
-/// How often a line says so.
-fn count(lines: &[String], level: &str, part: &str) -> usize {
+/// Number of lines with this level that contain `part`.
+pub(super) fn count(lines: &[String], level: &str, part: &str) -> usize {
     let so = |line: &&String| line.starts_with(level) && line.contains(part);
     lines.iter().filter(so).count()
 }
@@ -150,7 +156,7 @@ async fn every_failure_keeps_the_set_and_is_told_once_and_counted() {
         assert_eq!(status.look_ups - well.look_ups, failures, "{kind}");
         assert_eq!(status.last_ok, well.last_ok, "{kind}");
         assert_eq!(status.last_error, Some(error.clone()), "{kind}");
-        // A search that several errors ended counts as the last of them.
+        // A search with several errors counts as the last of them.
         *by_kind.entry(kind).or_insert(0) += failures;
         assert_eq!(status.failures_by_kind, by_kind, "{kind}");
         let since = status.failing_since.unwrap().elapsed();
@@ -176,7 +182,7 @@ async fn every_failure_keeps_the_set_and_is_told_once_and_counted() {
             let metric = crate::observe::TOPOLOGY_CHANGES;
             let counter = format!("{metric}{{service=mysql,change=added}}");
             assert_eq!(counters.get(&counter), Some(&2), "{counters:#?}");
-            // Those of the kinds so far, `ok` and `added`: nothing else moved.
+            // One counter per kind so far, plus `ok` and `added`: no other counter moved.
             assert_eq!(counters.len(), by_kind.len() + 2, "{counters:#?}");
         }
 
@@ -190,7 +196,7 @@ async fn every_failure_keeps_the_set_and_is_told_once_and_counted() {
         );
         assert_eq!(count(&lines, "WARN", ""), 0, "{kind}: {lines:#?}");
     }
-    assert_eq!(by_kind.len(), 10);
+    assert_eq!(by_kind.len(), 11);
     assert_eq!(discovery.topology().version(), 1);
 }
 

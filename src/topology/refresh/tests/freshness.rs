@@ -1,11 +1,11 @@
-//! How old a snapshot may get: TTL, jitter, and answers that are older than the truth.
+//! The age of snapshots: TTL, jitter, and stale answers.
 
 use super::*;
 
-/// The gaps between look-ups over 10 minutes, in ms, if answers have this TTL.
+/// The gaps between look-ups over 10 minutes, in ms, for answers with this TTL.
 async fn gaps(ttl: Option<u64>, config: RefreshConfig) -> Vec<u64> {
     let fake = Fake::new(Reply::Pods(vec![0], 0));
-    *fake.ttl.lock().unwrap() = ttl.map(Duration::from_secs);
+    *fake.ttl.lock() = ttl.map(Duration::from_secs);
     let resolve = Arc::clone(&fake) as Arc<dyn Resolve>;
     let discovery = Discovery::start(resolve, config, &Runtime::current());
     pass(600_000).await;
@@ -28,7 +28,7 @@ async fn the_ttl_is_a_hint_within_bounds() {
         (None, usual(), 5_000),
         (Some(30), usual().with_max_interval(second(20)), 20_000),
         (Some(0), usual().with_min_interval(ms(300)), 300),
-        // The least counts if the two contradict.
+        // If the bounds contradict each other, the lower bound counts.
         (Some(1), usual().with_min_interval(second(8)), 8_000),
     ] {
         let seen = gaps(ttl, config).await;

@@ -1,35 +1,36 @@
-//! What cluster DNS gets from 2,000 clients when it fails, or when all of them lose their primary:
-//! simulated, under the paused clock. The tables are printed with `--nocapture`.
+//! The load of 2,000 clients on cluster DNS when it fails, or when all clients lose their primary.
+//! Simulated, under the paused clock. The tables are printed with `--nocapture`.
 
 use std::fmt::Write as _;
 
 use super::*;
 
 const CLIENTS: u64 = 2_000;
-/// When it begins, how long it lasts, and how long is watched after it, in ms.
+/// Begin of the trouble, its duration, and the time observed after it, in ms.
 const BEGIN: u64 = 20_000;
 const LASTS: u64 = 60_000;
 const AFTER: u64 = 20_000;
 
-/// What happens meanwhile.
+/// The kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trouble {
     /// DNS answers SERVFAIL.
     ServFail,
     /// DNS does not answer: two queries, a second each.
     Silent,
-    /// DNS says that there is no pod.
+    /// DNS answers that there is no pod.
     NoPod,
-    /// DNS works, and shows the primary where it was.
+    /// DNS works, but shows the old address of the primary.
     Stale,
 }
 
-/// The one server of all clients. Before `BEGIN + LASTS` the primary is at `.1`, afterwards at `.2`.
+/// The single DNS server of all clients. Before `BEGIN + LASTS` the primary is at `.1`, afterwards
+/// at `.2`.
 #[derive(Debug)]
 struct Server {
     start: Instant,
     trouble: Trouble,
-    /// Queries by 100 ms.
+    /// Number of queries in each 100 ms.
     queries: Mutex<Vec<u64>>,
 }
 
@@ -40,7 +41,7 @@ impl Server {
 
     fn count(&self) {
         let slot = usize::try_from(self.now() / 100).unwrap();
-        let mut queries = self.queries.lock().unwrap();
+        let mut queries = self.queries.lock();
         let length = queries.len().max(slot + 1);
         queries.resize(length, 0);
         queries[slot] += 1;
@@ -98,16 +99,16 @@ impl Resolve for Server {
     }
 }
 
-/// What one simulation saw.
+/// The result of one simulation.
 struct Seen {
-    /// Queries by 100 ms.
+    /// Number of queries in each 100 ms.
     queries: Vec<u64>,
-    /// When each client knew the new primary, in ms after the end of the trouble.
+    /// When each client learned the new primary, in ms after the end of the trouble.
     recovered: Vec<u64>,
 }
 
-/// Of the clients, `waiters` wait for a primary until they know the new one: from a random moment
-/// in the first second on.
+/// Runs one simulation. `waiters` of the clients wait for a primary, from a random moment in the
+/// first second until they know the new one.
 async fn simulate(trouble: Trouble, waiters: u64) -> Seen {
     let server = Arc::new(Server {
         start: Instant::now(),
@@ -138,12 +139,12 @@ async fn simulate(trouble: Trouble, waiters: u64) -> Seen {
         });
     }
     let recovered = clients.join_all().await;
-    let queries = server.queries.lock().unwrap().clone();
+    let queries = server.queries.lock().clone();
     Seen { queries, recovered }
 }
 
 impl Seen {
-    /// Queries a second, and the most in 100 ms, between two times in ms since [`BEGIN`].
+    /// Queries per second, and the maximum in 100 ms, between two times in ms since [`BEGIN`].
     fn rate(&self, from: i64, until: i64) -> (u64, u64) {
         let slot = |ms: i64| usize::try_from((i64::try_from(BEGIN).unwrap() + ms) / 100).unwrap();
         let slots = &self.queries[slot(from)..slot(until).min(self.queries.len())];
@@ -185,7 +186,8 @@ async fn dns_that_fails_is_not_asked_more_often_than_before_for_long() {
         println!("{}", seen.table(&format!("{CLIENTS} clients, {trouble:?}")));
         let (before, _) = seen.rate(-10_000, 0);
         assert!((380..=440).contains(&before), "TTL 5 s: {before}");
-        // Ten seconds into it, at the slowest pace: 2.5 to 5 s, and a query or two each time.
+        // After ten seconds, at the slowest pace: an interval of 2.5 to 5 s, with one or two
+        // queries each time.
         let (rate, most) = seen.rate(20_000, 60_000);
         assert!(
             rate < 2 * before && most < 2 * before / 5,
@@ -211,11 +213,15 @@ async fn two_thousand_who_wait_for_a_primary_slow_down() {
         println!("{}", seen.table(&title));
         let (_, first) = seen.rate(0, 3_000);
         assert!(first <= CLIENTS, "no more than one each: {first}");
-        // A tenth of the time waited, less jitter.
-        for (from, until) in [(3, 5), (5, 10), (10, 20), (20, 30), (30, 60)] {
+        // Intervals are drawn from the upper half, so the average is three quarters.
+        for (from, until) in [(3, 5), (5, 10), (10, 20), (20, 30), (31, 60)] {
             let (rate, most) = seen.rate(from * 1_000, until * 1_000);
-            let waited = u64::try_from(from - 1).unwrap();
-            let limit = CLIENTS * 10 * 4 / 3 * 11 / 10 / waited;
+            let interval = match trouble {
+                Trouble::ServFail => u64::try_from(from - 1).unwrap() * 100,
+                _ => 250,
+            };
+            let interval = if from >= 31 { 1_000 } else { interval };
+            let limit = CLIENTS * 1_000 * 4 / 3 * 11 / 10 / interval.clamp(250, 1_000);
             assert!(
                 rate < limit,
                 "{trouble:?} after {from} s: {rate} of {limit}"
@@ -225,8 +231,8 @@ async fn two_thousand_who_wait_for_a_primary_slow_down() {
                 "{trouble:?} after {from} s: {most} in 100 ms"
             );
         }
-        assert!(*seen.recovered.iter().max().unwrap() <= 5_100);
-        let (after, _) = seen.rate(70_000, 78_000);
+        assert!(*seen.recovered.iter().max().unwrap() <= 1_010);
+        let (after, _) = seen.rate(68_000, 78_000);
         assert!((380..=440).contains(&after), "as before: {after}");
     }
 }

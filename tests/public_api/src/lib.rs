@@ -1,0 +1,4 @@
+//! See `tests/public_api/src/tests.rs`.
+
+#[cfg(test)]
+mod tests;
