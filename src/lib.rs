@@ -58,6 +58,7 @@
 //! | [`cluster`] | the face: [`Cluster`], [`Route`], [`Status`](cluster::Status) |
 //! | [`config`], [`url`] | options, and how a URL spells them |
 //! | [`error`] | what a call can end in |
+//! | [`observe`] | the names of the metrics |
 #![forbid(unsafe_code)]
 
 pub mod balance;
@@ -69,7 +70,6 @@ pub mod discovery;
 pub mod error;
 mod gtid;
 pub mod name;
-#[doc(hidden)]
 pub mod observe;
 mod pool;
 mod routing;

@@ -2,7 +2,8 @@
 //! of files. So a reader can begin at the bottom, and a change reaches only what is above it.
 //!
 //! A file `mod.rs` declares and re-exports, and holds no code: what it re-exports is looked up
-//! where it is defined. Tests may import what they like.
+//! where it is defined. Tests may import what they like. Paths in a macro's arguments, and calls of
+//! methods, are not seen.
 
 #![allow(
     clippy::unwrap_used,

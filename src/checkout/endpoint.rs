@@ -34,7 +34,7 @@ impl Service<PodRequest> for PodPool {
 impl Eligible<PodPool> for PodRequest {
     fn eligible(&self, endpoint: &PodPool) -> Eligibility {
         let pool = &endpoint.0;
-        if !pool.is_listed() {
+        if !pool.takes_calls() {
             return Eligibility::No;
         }
         match self.duty_of(pool) {

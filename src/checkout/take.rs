@@ -200,7 +200,7 @@ impl Pool {
 
     /// Whether the pod may serve requests for `target`, as far as is known now.
     fn check_fit(&self, target: Target) -> Result<(), ConnectError> {
-        if !self.is_listed() {
+        if !self.takes_calls() {
             return Err(self.closed());
         }
         if target == Target::Primary && self.disputes.is_contested() {

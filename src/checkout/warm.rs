@@ -40,7 +40,7 @@ impl Pool {
     }
 
     fn needs_warming(&self) -> bool {
-        self.is_listed() && (self.growth.connections() < self.limits.min || self.has_cooling())
+        self.takes_calls() && (self.growth.connections() < self.limits.min || self.has_cooling())
     }
 
     /// Whether an idle connection of the minimum would be closed soon.

@@ -353,7 +353,23 @@ mod tests {
     use crate::cluster::changes::changes;
     use crate::discovery::{Answer, FoundPod};
     use crate::name::Ordinal;
+    use crate::pool::testing;
     use crate::topology::merge;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_address_that_is_proven_supersedes_the_old_one_also_during_a_shutdown() {
+        let pool = || testing::pool(&testing::config(), Handle::current()).0;
+        let pools = [pool(), pool()];
+        let [old, new] = &pools;
+        old.set_listed(false);
+        for pool in &pools {
+            pool.confirm();
+            pool.retire();
+        }
+        supersede_siblings(&pools, new);
+        let banned = pools.each_ref().map(|pool| pool.is_banned(1));
+        assert_eq!(banned, [true, false]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_came_before_the_subscription_is_not_missed() {

@@ -185,7 +185,7 @@ async fn woken(pools: &Pools, evidence: &Evidence, pods: &[(PodKey, Arc<Pool>)])
 
 fn listed(pools: &Pools) -> Vec<(PodKey, Arc<Pool>)> {
     let mut pods = pools.all();
-    pods.retain(|(_, pool)| pool.is_listed());
+    pods.retain(|(_, pool)| pool.takes_calls());
     pods
 }
 

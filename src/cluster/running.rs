@@ -22,7 +22,6 @@ use crate::error::{ConnectError, Error, InUse};
 use crate::gtid::history::History;
 use crate::name::Ordinal;
 use crate::pool::evidence::Evidence;
-use crate::pool::state::Standing;
 use crate::routing::{Duty, Target};
 use crate::server::login::Login;
 use crate::topology::{Discovery, RefreshConfig};
@@ -368,8 +367,7 @@ impl Running {
             PodStatus {
                 pod: pool.pod().clone(),
                 ordinal: pool.ordinal(),
-                // Also after a shutdown, for a last look.
-                primary: pool.is_primary() && pool.standing() != Standing::Absent,
+                primary: pool.is_primary() && pool.is_listed(),
                 listed: !none && topology.lists(pool.ordinal(), pool.pod().address()),
                 not_read_from: pool.objection(),
                 read_only: pool.is_read_only(),

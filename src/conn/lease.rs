@@ -7,7 +7,7 @@ use crate::balance::Guard;
 use crate::config::Reset;
 use crate::conn::rows::Answer;
 use crate::pool::hold::Hold;
-use crate::pool::idle::{Idle, Kept, is_past};
+use crate::pool::idle::{Idle, Kept};
 use crate::pool::side::GivenUp;
 use crate::pool::state::Pool;
 use crate::server::closing_conn::ClosingConn;
@@ -256,22 +256,15 @@ pub(crate) async fn drained(raw: &mut ClosingConn, deadline: Option<Instant>) ->
 
 /// Puts a clean connection back into the pool of its lease.
 pub(crate) fn put_back(lease: &mut Lease, raw: ClosingConn) {
-    let now = Instant::now();
     // Without a slot, a statement was given up, and the task that stops it holds the slot.
-    let Some(mut slot) = lease.hold.slot.take() else {
+    let Some(slot) = lease.hold.slot.take() else {
         return;
     };
     lease.kept.statements.release_all();
-    let pool = &lease.pool;
-    let is_surplus = slot.sheds();
-    let back = Idle {
+    lease.pool.give_back(Idle {
         raw,
         slot,
-        since: now,
+        since: Instant::now(),
         kept: lease.kept.take(),
-    };
-    if is_surplus || is_past(back.kept.expires, now) {
-        return;
-    }
-    pool.give_back(back);
+    });
 }

@@ -223,8 +223,13 @@ impl History {
             return;
         }
         if ledger.settled {
-            let reported = &mut ledger.reported;
-            reported.get_or_insert_with(|| (Instant::now(), held));
+            match ledger.knows(&held) {
+                true => {
+                    let reported = &mut ledger.reported;
+                    reported.get_or_insert_with(|| (Instant::now(), held));
+                }
+                false => ledger.foreign = Some(held.tips()),
+            }
             return;
         }
         let held = held.tips();
@@ -264,6 +269,14 @@ impl History {
 }
 
 impl Ledger {
+    /// Whether a pod that holds this may belong to the primary's cluster. A server of another
+    /// cluster may be at a replica's address, and the primary of that cluster may have the same
+    /// server id as ours.
+    fn knows(&self, held: &Position) -> bool {
+        let known = self.required.as_deref();
+        known.is_none_or(|known| known.is_empty() || known.shares_a_stream(held))
+    }
+
     /// Takes in the replica's report once it is older than [`SETTLING`].
     fn take_in_report(&mut self) {
         let is_due = |(at, _): &mut (Instant, Position)| at.elapsed() >= SETTLING;
@@ -271,15 +284,11 @@ impl Ledger {
         else {
             return;
         };
-        // A server of another cluster may be at a replica's address, and the primary of that
-        // cluster may have the same server id as ours.
-        let known = self.required.as_deref();
-        if known.is_some_and(|known| !known.is_empty() && !known.shares_a_stream(&held)) {
-            return;
-        }
         let own = held.clone().only_own(primary);
         self.foreign = Some(held.without_own(primary).tips()).filter(|foreign| !foreign.is_empty());
-        if !own.is_empty() {
+        // A primary that does not count its transactions shows none of them. Those with its server
+        // id are from earlier, or another cluster's.
+        if !own.is_empty() && self.uncounted.is_none() {
             let required = self.required.as_deref().cloned();
             let required = required.map_or(own.clone(), |required| required.union(&own));
             self.required = Some(Arc::new(required));

@@ -27,7 +27,7 @@ use crate::pool::commits::Commits;
 use crate::pool::disputes::Disputes;
 use crate::pool::evidence::{Evidence, PodRecognition};
 use crate::pool::growth::Growth;
-use crate::pool::idle::{Idle, IdleList};
+use crate::pool::idle::{Idle, IdleList, is_past};
 use crate::pool::inquiry::Inquiry;
 use crate::pool::known::{Knowledge, KnownGuard};
 use crate::pool::limits::{CONFIGURED, PoolLimits};
@@ -69,6 +69,8 @@ pub(crate) struct Pool {
     pub(crate) era: AtomicU64,
     banned_era: AtomicU64,
     standing: AtomicU8,
+    /// See [`Pool::is_listed`].
+    listed: AtomicBool,
     /// The pod takes the writes: by its ordinal, or because it was detected as the primary.
     primary: AtomicBool,
     /// See [`Role::Foreign`](crate::routing::Role::Foreign).
@@ -93,15 +95,12 @@ pub(crate) struct Pool {
     hooks: Hooks,
 }
 
-/// What a pool may be used for. The standing only moves down this list, except from `Absent` back
-/// to `Listed`.
+/// What a pool may be used for. The standing only moves down this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Standing {
-    /// The pool takes new calls.
-    Listed,
-    /// Discovery does not list the pod. The pool takes no new calls until the pod is listed again.
-    Absent,
+    /// The pool takes new calls while its pod is listed.
+    Open,
     /// The pool takes no more calls. Connections in use may finish.
     Retired,
     /// As `Retired`, but connections in use run no further statement.
@@ -109,7 +108,7 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    const ALL: [Self; 4] = [Self::Listed, Self::Absent, Self::Retired, Self::Aborted];
+    const ALL: [Self; 3] = [Self::Open, Self::Retired, Self::Aborted];
 
     fn of(number: u8) -> Self {
         let all = Self::ALL.into_iter();
@@ -177,7 +176,8 @@ impl Pool {
             generation: AtomicU64::new(0),
             era: AtomicU64::new(1),
             banned_era: AtomicU64::new(0),
-            standing: AtomicU8::new(Standing::Listed as u8),
+            standing: AtomicU8::new(Standing::Open as u8),
+            listed: AtomicBool::new(true),
             primary: AtomicBool::new(primary),
             foreign: AtomicBool::new(false),
             disputes: Disputes::default(),
@@ -285,22 +285,18 @@ impl Pool {
         Standing::of(self.standing.load(Ordering::Acquire))
     }
 
-    /// Whether the pool takes new calls: discovery lists this incarnation, or keeps it as the last
-    /// known primary.
+    /// Whether discovery lists this incarnation, or keeps it as the last known primary. A shutdown
+    /// does not change it: the connections still in use must know which address is the pod's.
     pub(crate) fn is_listed(&self) -> bool {
-        self.standing() == Standing::Listed
+        self.listed.load(Ordering::Acquire)
     }
 
-    /// Has no effect once the pool is retired.
     pub(crate) fn set_listed(&self, listed: bool) {
-        let (before, after) = match listed {
-            true => (Standing::Absent, Standing::Listed),
-            false => (Standing::Listed, Standing::Absent),
-        };
-        let order = (Ordering::AcqRel, Ordering::Acquire);
-        let _ = self
-            .standing
-            .compare_exchange(before as u8, after as u8, order.0, order.1);
+        self.listed.store(listed, Ordering::Release);
+    }
+
+    pub(crate) fn takes_calls(&self) -> bool {
+        self.is_listed() && self.standing() == Standing::Open
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {
@@ -422,8 +418,12 @@ impl Pool {
         era <= self.banned_era.load(Ordering::Acquire)
     }
 
-    /// Puts a clean connection back. It is closed if the pool is retired or the era has changed.
-    pub(crate) fn give_back(&self, idle: Idle) {
+    /// Puts a clean connection back. It is closed if it is a surplus one, if it was too old when it
+    /// was used last, if the pool is retired, or if the era has changed.
+    pub(crate) fn give_back(&self, mut idle: Idle) {
+        if idle.slot.sheds() || is_past(idle.kept.expires, idle.since) {
+            return;
+        }
         let era = idle.kept.era;
         // Checked under the list's lock. Retiring the pool or ending the era empties the list only
         // after that, so no old connection stays in it.

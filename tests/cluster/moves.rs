@@ -44,6 +44,29 @@ async fn a_writer_that_waits_for_a_connection_while_the_primary_moves_gets_one_t
     assert_eq!(conn.pod().address().ip(), new);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_after_a_shutdown_shows_the_primary_at_its_new_place_only() {
+    let stage = stage(0).await;
+    let (min, max) = (Duration::from_millis(20), Duration::from_millis(50));
+    let config = stage.config().with_refresh(min, max);
+    let world = World::with(stage, config).await;
+    let new = forward_to(&world.stage, 0).await;
+    world.stage.publish_at(0, new).unwrap();
+    eventually("DNS's word has arrived", async || {
+        has_moved(&world.cluster, new, 2)
+    })
+    .await;
+    world
+        .cluster
+        .shutdown(Duration::from_secs(5))
+        .await
+        .unwrap();
+    let pods = world.cluster.status().pods;
+    let primaries = pods.iter().filter(|pod| pod.primary);
+    let primaries: Vec<_> = primaries.map(|pod| pod.pod.address().ip()).collect();
+    assert_eq!(primaries, [new]);
+}
+
 /// A connection to an old address of the primary that is already forgotten.
 async fn held_beyond_grace() -> (World, headless_mysql::PodConn) {
     let stage = stage(0).await;

@@ -119,8 +119,11 @@ impl Worker {
     /// Waits until the server has ended the session of every connection that the client has closed,
     /// and executes nothing for it.
     async fn settled(&mut self) -> Result<(), String> {
+        // MariaDB shows an idle session that was killed as `Killed`, without statement or state,
+        // until its next packet arrives. Such a session executes nothing.
         let sessions = format!(
-            "SELECT COUNT(*), COALESCE(SUM(command <> 'Sleep'), 0) \
+            "SELECT COUNT(*), COALESCE(SUM(command <> 'Sleep' AND NOT (command = 'Killed' \
+             AND info IS NULL AND COALESCE(state, '') = '')), 0) \
              FROM information_schema.processlist WHERE user = '{}'",
             self.user
         );

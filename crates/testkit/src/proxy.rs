@@ -100,6 +100,7 @@ impl FaultProxy {
 
     /// Forgets every existing connection, like a firewall that lost its connection table: both ends
     /// stay open, but no bytes pass any more, even after healing. New connections are not affected.
+    /// Unlike with such a firewall, the server still learns when the client closes.
     pub fn forget_flows(&self) {
         self.forgets.send_replace(());
     }

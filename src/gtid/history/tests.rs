@@ -195,10 +195,39 @@ async fn what_another_cluster_holds_says_nothing_about_a_known_primary() {
         assert_eq!(advance(&history, "0-1-10"), Ok(Standing::Accepted));
     }
     // A report of a replica that remembers only the last transaction, from a primary that has just
-    // taken over.
+    // taken over. A stranger that is heard first does not take its place.
+    history.expect(maria("7-1-3"));
     history.expect(maria("0-1-11"));
     tokio::time::advance(SETTLING).await;
     assert!(advance(&history, "0-1-10").is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_cluster_holds_causes_a_warning() {
+    for stranger in ["7-1-3", "7-3-3"] {
+        let history = settled("0-1-10");
+        history.expect(maria(stranger));
+        tokio::time::advance(SETTLING).await;
+        assert_eq!(advance(&history, "0-1-10"), Ok(Standing::Accepted));
+        let warned = history.lock().warned.as_ref().map(Position::to_string);
+        assert_eq!(warned.as_deref(), Some(stranger));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_does_not_count_is_not_compared_with_another_clusters_server_of_its_id() {
+    let history = History::default();
+    let uncounted = || Claim {
+        counted: false,
+        ..held("")
+    };
+    let advance = || history.advance(&history.seen(), uncounted());
+    history.heard_all(true);
+    advance().unwrap();
+    history.wrote();
+    history.expect(maria("7-1-3"));
+    tokio::time::advance(SETTLING).await;
+    assert_eq!(advance(), Ok(Standing::Accepted));
 }
 
 #[test]

@@ -33,11 +33,11 @@ async fn connections_that_a_server_has_room_for_again_are_announced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pool_is_listed_again_until_it_is_retired_and_an_aborted_one_stays_aborted() {
+async fn a_pool_takes_calls_while_it_is_listed_and_open_and_an_aborted_one_stays_aborted() {
     let (pool, _) = testing::pool(&testing::config(), Handle::current());
     for listed in [false, false, true, true] {
         pool.set_listed(listed);
-        assert_eq!((pool.is_listed(), pool.is_retired()), (listed, false));
+        assert_eq!((pool.takes_calls(), pool.is_retired()), (listed, false));
     }
     for (end, standing) in [
         (Pool::retire as fn(&Pool), Standing::Retired),
@@ -45,9 +45,9 @@ async fn a_pool_is_listed_again_until_it_is_retired_and_an_aborted_one_stays_abo
         (Pool::retire, Standing::Aborted),
     ] {
         end(&pool);
-        pool.set_listed(true);
+        assert!(pool.is_listed(), "its address is still the pod's");
         assert_eq!(pool.standing(), standing);
-        assert!(!pool.is_listed() && pool.is_retired());
+        assert!(!pool.takes_calls() && pool.is_retired());
     }
 }
 

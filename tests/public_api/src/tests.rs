@@ -1,4 +1,5 @@
-//! The public API of the crate as a text, so that a change of it is seen in review.
+//! The public API of the crate as a text, so that a change of it is seen in review. Items that are
+//! hidden from the documentation are left out.
 //!
 //! ```text
 //! cargo test --package headless-mysql-public-api                          # compares
