@@ -1,4 +1,4 @@
-//! The contenders: different ways to read from two replicas.
+//! The contenders: different ways to read from two replicas, and to write to the primary.
 
 use crate::ROWS;
 use crate::haproxy::HaProxy;
@@ -7,28 +7,65 @@ use crate::staged::Staged as _;
 use headless_mysql::Cluster;
 use headless_mysql::prelude::*;
 use headless_mysql_testkit::stage::Stage;
-use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
+use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, TxOpts};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// The query that a read runs.
+/// What one operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Query {
     SelectOne,
     Prepared,
+    Insert,
+    PreparedInsert,
+    /// 100 rows.
+    Batch,
+    /// An insert and a read, in a transaction.
+    Transaction,
+    PreparedTransaction,
 }
 
 impl Query {
-    pub(crate) const ALL: [Self; 2] = [Self::SelectOne, Self::Prepared];
+    pub(crate) const READS: [Self; 2] = [Self::SelectOne, Self::Prepared];
+    pub(crate) const WRITES: [Self; 5] = [
+        Self::Insert,
+        Self::PreparedInsert,
+        Self::Batch,
+        Self::Transaction,
+        Self::PreparedTransaction,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SelectOne => "`SELECT 1`",
             Self::Prepared => "prepared point read",
+            Self::Insert => "INSERT as text",
+            Self::PreparedInsert => "prepared INSERT",
+            Self::Batch => "INSERT of 100 rows, prepared",
+            Self::Transaction => "transaction of INSERT and SELECT, as text",
+            Self::PreparedTransaction => "transaction of INSERT and SELECT, prepared",
         }
     }
 }
 
 const POINT: &str = "SELECT value FROM points WHERE id = ?";
+/// Into a table with AUTO_INCREMENT.
+const INSERT: &str = "INSERT INTO written (value) VALUES (?)";
+
+fn point(id: u64) -> String {
+    format!("SELECT value FROM points WHERE id = {id}")
+}
+
+fn insert(id: u64) -> String {
+    format!("INSERT INTO written (value) VALUES ({id})")
+}
+
+fn batch(id: u64) -> impl Iterator<Item = (u64,)> + Send {
+    (id..id + 100).map(|id| (id,))
+}
+
+pub(crate) const PRIMARY: Range<u32> = 0..1;
+pub(crate) const REPLICAS: Range<u32> = 1..3;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -60,29 +97,34 @@ impl Contender {
         Self::Ours(cluster.connect().await.unwrap())
     }
 
-    pub(crate) fn held(stage: &Stage) -> Self {
-        Self::Held(replicas(stage).map(Opts::from).collect())
+    pub(crate) fn held(stage: &Stage, pods: Range<u32>) -> Self {
+        Self::Held(options(stage, pods).map(Opts::from).collect())
     }
 
     pub(crate) fn sketch(stage: &Stage, connections: usize) -> Self {
-        let sketch = Sketch::new(replicas(stage).map(Opts::from), connections);
+        let sketch = Sketch::new(options(stage, REPLICAS).map(Opts::from), connections);
         Self::Sketch(Arc::new(sketch))
     }
 
     /// Pools with explicit settings: large enough, so that no connection is opened or closed
     /// needlessly.
-    pub(crate) fn random_pools(stage: &Stage, connections: usize, reset: bool) -> Self {
+    pub(crate) fn random_pools(
+        stage: &Stage,
+        pods: Range<u32>,
+        connections: usize,
+        reset: bool,
+    ) -> Self {
         let constraints = PoolConstraints::new(connections, connections).unwrap();
         let pool = PoolOpts::default()
             .with_constraints(constraints)
             .with_reset_connection(reset);
-        let pools = replicas(stage).map(|opts| Pool::new(opts.pool_opts(pool.clone())));
+        let pools = options(stage, pods).map(|opts| Pool::new(opts.pool_opts(pool.clone())));
         Self::Pools(pools.collect())
     }
 
     /// Pools as in the driver's documentation.
     pub(crate) fn default_pools(stage: &Stage) -> Self {
-        let pools = (1..3).map(|n| {
+        let pools = REPLICAS.map(|n| {
             let url = Opts::from_url(&stage.lab.url(n)).unwrap();
             // By default the driver switches to the server's unix socket and bypasses the network.
             Pool::new(OptsBuilder::from_opts(url).prefer_socket(false))
@@ -128,8 +170,8 @@ impl Contender {
     }
 }
 
-fn replicas(stage: &Stage) -> impl Iterator<Item = OptsBuilder> {
-    (1..3).map(|n| opts(&stage.lab.url(n)))
+fn options(stage: &Stage, pods: Range<u32>) -> impl Iterator<Item = OptsBuilder> {
+    pods.map(|n| opts(&stage.lab.url(n)))
 }
 
 /// Options that avoid additional queries at each connect.
@@ -149,20 +191,15 @@ impl Reader {
                 let route = cluster.replicas().deadline(crate::outage::DEADLINE);
                 one(route.query_first("SELECT 1").await?)
             }
-            other => other.read(Query::SelectOne).await,
+            other => other.run(Query::SelectOne).await,
         }
     }
 
-    /// One read, whose answer is checked.
-    pub(crate) async fn read(&mut self, query: Query) -> Result<(), Failure> {
+    /// One operation. The answer of a read is checked.
+    pub(crate) async fn run(&mut self, query: Query) -> Result<(), Failure> {
         let id = rand::random_range(0..ROWS);
         match (self, query) {
-            (Self::Ours(cluster), Query::SelectOne) => {
-                one(cluster.replicas().query_first("SELECT 1").await?)
-            }
-            (Self::Ours(cluster), Query::Prepared) => {
-                some(cluster.replicas().exec_first(POINT, (id,)).await?)
-            }
+            (Self::Ours(cluster), query) => ours(cluster, query, id).await,
             (Self::Held(conn), query) => on(conn, query, id).await,
             (Self::Sketch(sketch), query) => {
                 sketch.read(async |conn| on(conn, query, id).await).await
@@ -175,10 +212,49 @@ impl Reader {
     }
 }
 
+async fn ours(cluster: &Cluster, query: Query, id: u64) -> Result<(), Failure> {
+    match query {
+        Query::SelectOne => one(cluster.replicas().query_first("SELECT 1").await?),
+        Query::Prepared => some(cluster.replicas().exec_first(POINT, (id,)).await?),
+        Query::Insert => Ok(cluster.primary().query_drop(insert(id)).await?),
+        Query::PreparedInsert => Ok(cluster.primary().exec_drop(INSERT, (id,)).await?),
+        Query::Batch => Ok(cluster.primary().exec_batch(INSERT, batch(id)).await?),
+        Query::Transaction => {
+            let mut tx = cluster.begin().await?;
+            tx.query_drop(insert(id)).await?;
+            some(tx.query_first(point(id)).await?)?;
+            tx.commit().await?;
+            Ok(())
+        }
+        Query::PreparedTransaction => {
+            let mut tx = cluster.begin().await?;
+            tx.exec_drop(INSERT, (id,)).await?;
+            some(tx.exec_first(POINT, (id,)).await?)?;
+            tx.commit().await?;
+            Ok(())
+        }
+    }
+}
+
 async fn on(conn: &mut Conn, query: Query, id: u64) -> Result<(), Failure> {
     match query {
         Query::SelectOne => one(conn.query_first("SELECT 1").await?),
         Query::Prepared => some(conn.exec_first(POINT, (id,)).await?),
+        Query::Insert => Ok(conn.query_drop(insert(id)).await?),
+        Query::PreparedInsert => Ok(conn.exec_drop(INSERT, (id,)).await?),
+        Query::Batch => Ok(conn.exec_batch(INSERT, batch(id)).await?),
+        Query::Transaction => {
+            let mut tx = conn.start_transaction(TxOpts::default()).await?;
+            tx.query_drop(insert(id)).await?;
+            some(tx.query_first(point(id)).await?)?;
+            Ok(tx.commit().await?)
+        }
+        Query::PreparedTransaction => {
+            let mut tx = conn.start_transaction(TxOpts::default()).await?;
+            tx.exec_drop(INSERT, (id,)).await?;
+            some(tx.exec_first(POINT, (id,)).await?)?;
+            Ok(tx.commit().await?)
+        }
     }
 }
 

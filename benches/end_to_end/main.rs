@@ -1,7 +1,8 @@
-//! Compares reads through this crate with the alternatives, on real servers, in one run.
+//! Compares reads and writes through this crate with the alternatives, on real servers, in one run.
 //!
 //! ```text
 //! cargo bench --all-features --bench end_to_end                 # throughput, MariaDB and MySQL
+//! cargo bench --all-features --bench end_to_end -- --writes
 //! cargo bench --all-features --bench end_to_end -- --outage   # one of two replicas dies, freezes
 //! cargo bench --all-features --bench end_to_end -- --server mariadb --rounds 90
 //! ```
@@ -37,6 +38,9 @@ struct Options {
     rounds: usize,
     /// How long a contender runs in a round.
     slice: Duration,
+    /// How many tasks run at the same time.
+    tasks: Vec<usize>,
+    writes: bool,
     outage: bool,
     /// Only check that the benchmark runs.
     test: bool,
@@ -48,6 +52,8 @@ impl Options {
             servers: vec![ServerKind::MariaDb, ServerKind::MySql],
             rounds: 45,
             slice: Duration::from_millis(200),
+            tasks: vec![8, 64],
+            writes: false,
             outage: false,
             test: false,
         };
@@ -63,6 +69,11 @@ impl Options {
                 }
                 "--rounds" => options.rounds = words.next().unwrap().parse().unwrap(),
                 "--outage" => options.outage = true,
+                "--writes" => {
+                    options.writes = true;
+                    options.tasks = vec![1, 8, 64];
+                }
+                "--tasks" => options.tasks = vec![words.next().unwrap().parse().unwrap()],
                 "--test" => {
                     options.test = true;
                     options.servers = vec![ServerKind::MariaDb];
@@ -93,13 +104,23 @@ fn main() {
 async fn run(server: ServerKind, options: &Options) {
     // The contenders keep their connections between rounds.
     let lab = Lab::builder().server(server).replicas(2);
-    let lab = lab.server_option(Nodes::All, "--max-connections=1000");
+    let mut lab = lab.server_option(Nodes::All, "--max-connections=1000");
+    if options.writes {
+        // The disk is the same for every contender, and hides what they cost.
+        for option in ["--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"] {
+            lab = lab.server_option(Nodes::All, option);
+        }
+    }
     let stage = Stage::with(lab).await.unwrap();
     fill(&stage).await;
     println!("\n## {} {}\n", name(server), stage.lab.server_version());
     if !options.outage || options.test {
-        for tasks in [8, 64] {
-            throughput::compare(&stage, tasks, options.rounds, options.slice).await;
+        for tasks in options.tasks.iter().copied() {
+            for writes in [false, true] {
+                if options.test || writes == options.writes {
+                    throughput::compare(&stage, writes, tasks, options.rounds, options.slice).await;
+                }
+            }
         }
     }
     if options.outage || options.test {
@@ -119,6 +140,8 @@ async fn fill(stage: &Stage) {
     conn.query_drop("CREATE TABLE points (id BIGINT PRIMARY KEY, value VARCHAR(64) NOT NULL)")
         .await
         .unwrap();
+    let create = "CREATE TABLE written (id BIGINT AUTO_INCREMENT PRIMARY KEY, value BIGINT)";
+    conn.query_drop(create).await.unwrap();
     let rows = (0..ROWS).map(|id| (id, format!("the value of {id}")));
     conn.exec_batch("INSERT INTO points VALUES (?, ?)", rows)
         .await

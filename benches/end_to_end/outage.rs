@@ -1,6 +1,6 @@
 //! What an application sees when one of two replicas dies, or freezes, for four seconds.
 
-use crate::contenders::Contender;
+use crate::contenders::{Contender, REPLICAS};
 use crate::haproxy::HaProxy;
 use headless_mysql_testkit::stage::Stage;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(crate) async fn compare(stage: &Stage, speed: u32) {
             ),
             (
                 "random pools, reset",
-                Contender::random_pools(stage, TASKS, true),
+                Contender::random_pools(stage, REPLICAS, TASKS, true),
             ),
             ("HAProxy", Contender::behind(&proxy, stage, TASKS)),
         ];

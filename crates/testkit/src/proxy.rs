@@ -5,6 +5,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,6 +52,7 @@ pub struct FaultProxy {
     target: watch::Sender<SocketAddr>,
     cuts: watch::Sender<()>,
     forgets: watch::Sender<()>,
+    trips: Arc<AtomicU64>,
     task: AbortHandle,
 }
 
@@ -66,10 +69,12 @@ impl FaultProxy {
         let (target, targets) = watch::channel(target);
         let (cuts, cut) = watch::channel(());
         let (forgets, forget) = watch::channel(());
+        let trips = Arc::<AtomicU64>::default();
         let events = Events {
             cut,
             forget,
             faults: seen,
+            trips: Arc::clone(&trips),
         };
         let task = tokio::spawn(serve(address, listener, targets, events)).abort_handle();
         Ok(Self {
@@ -78,6 +83,7 @@ impl FaultProxy {
             target,
             cuts,
             forgets,
+            trips,
             task,
         })
     }
@@ -85,6 +91,12 @@ impl FaultProxy {
     /// The address at which the proxy listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often a client has sent something after the server's last word, on all connections. A
+    /// request that has no answer counts together with the next one.
+    pub fn round_trips(&self) -> u64 {
+        self.trips.load(Ordering::SeqCst)
     }
 
     /// Forwards new connections to another server. Existing ones keep their server.
@@ -124,6 +136,7 @@ struct Events {
     cut: watch::Receiver<()>,
     forget: watch::Receiver<()>,
     faults: watch::Receiver<Option<NetFault>>,
+    trips: Arc<AtomicU64>,
 }
 
 async fn serve(
@@ -182,11 +195,11 @@ async fn serve(
 
 /// Serves one connection until it is cut or one side closes it.
 async fn connection(client: TcpStream, target: SocketAddr, mut events: Events, swallowed: bool) {
-    let Events { forget, faults, .. } = events.clone();
+    let others = events.clone();
     tokio::select! {
         biased;
         _ = events.cut.changed() => {}
-        () = relay(client, target, forget, faults, swallowed) => {}
+        () = relay(client, target, others, swallowed) => {}
     }
 }
 
@@ -197,13 +210,13 @@ async fn swallow(client: &mut TcpStream) {
 }
 
 /// Forwards bytes until one side closes, then closes both sides.
-async fn relay(
-    mut client: TcpStream,
-    target: SocketAddr,
-    mut forget: watch::Receiver<()>,
-    faults: watch::Receiver<Option<NetFault>>,
-    swallowed: bool,
-) {
+async fn relay(mut client: TcpStream, target: SocketAddr, events: Events, swallowed: bool) {
+    let Events {
+        mut forget,
+        faults,
+        trips,
+        ..
+    } = events;
     if swallowed {
         return swallow(&mut client).await;
     }
@@ -221,11 +234,19 @@ async fn relay(
     {
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
+        let is_asked = AtomicBool::new(false);
+        let ask = || {
+            if !is_asked.swap(true, Ordering::SeqCst) {
+                trips.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let answer = || is_asked.store(false, Ordering::SeqCst);
+        let other = faults.clone();
         tokio::select! {
             biased;
             _ = forget.changed() => {}
-            () = pump(&mut from_client, &mut to_server, faults.clone(), Side::Client) => return,
-            () = pump(&mut from_server, &mut to_client, faults, Side::Server) => return,
+            () = pump(&mut from_client, &mut to_server, other, Side::Client, ask) => return,
+            () = pump(&mut from_server, &mut to_client, faults, Side::Server, answer) => return,
         }
     }
     // The connection to the server stays open meanwhile.
@@ -244,6 +265,7 @@ async fn pump(
     to: &mut WriteHalf<'_>,
     mut faults: watch::Receiver<Option<NetFault>>,
     side: Side,
+    passes: impl Fn(),
 ) {
     let mut buffer = vec![0; 16 * 1024];
     let mut sent = 0;
@@ -266,6 +288,7 @@ async fn pump(
             read = from.read(&mut buffer), if !stuck => read,
         };
         let Ok(length @ 1..) = read else { return };
+        passes();
         let mut allowed = length;
         match fault {
             Some(NetFault::Slow(delay)) => sleep(delay).await,

@@ -78,6 +78,18 @@ async fn what_is_said_arrives_and_every_fault_is_what_it_says() {
 }
 
 #[tokio::test]
+async fn round_trips_are_counted_on_all_connections_together() {
+    let proxy = echo().await;
+    let mut streams = [connect(&proxy).await, connect(&proxy).await];
+    for (count, text) in ["a", "b", "c"].into_iter().enumerate() {
+        for stream in &mut streams {
+            assert_eq!(ask(stream, text).await.unwrap(), text);
+        }
+        assert_eq!(proxy.round_trips(), 2 * (count as u64 + 1));
+    }
+}
+
+#[tokio::test]
 async fn forgotten_connections_stay_silent_and_new_ones_are_served() {
     let proxy = echo().await;
     let mut old = connect(&proxy).await;
