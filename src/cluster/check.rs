@@ -43,7 +43,8 @@ impl Cluster {
     }
 
     async fn check_primary(&self, deadline: Duration) -> Result<PodId, Error> {
-        let tx = self.primary().deadline(deadline).begin().await?;
+        let mut tx = self.primary().deadline(deadline).begin().await?;
+        tx.begin_now().await?;
         let pod = tx.pod().clone();
         tx.rollback().await?;
         Ok(pod)

@@ -9,12 +9,15 @@ use super::handle::Cluster;
 use crate::checkout::request::PodRequest;
 use crate::config::ReplicaPolicy;
 use crate::conn::deadline::Timeouts;
+use crate::conn::podconn::Elsewhere;
 use crate::conn::podconn::PodConn;
-use crate::conn::tx::{Access, Tx};
+use crate::conn::tx::Tx;
+use crate::conn::txstate::Access;
 use crate::error::{Error, PodId};
 use crate::routing::Target;
 use crate::server::failure::is_elsewhere;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -156,43 +159,28 @@ impl Route {
 
     /// Begins a transaction: read-write on the primary's route, read-only on the replicas'.
     ///
-    /// A primary that turns out to be read-only, not ready or gone has executed nothing. The call
-    /// then waits for another primary until the checkout's deadline. On the replicas' route,
-    /// another pod is tried once.
+    /// The server hears of it with the first statement. A primary that then turns out to be
+    /// read-only, not ready or gone has executed nothing, so the first statement waits for another
+    /// primary, as long as a checkout may take. On the replicas' route, another pod is tried once.
     ///
     /// # Errors
     ///
-    /// As [`Route::conn`], plus the errors of any statement.
+    /// As [`Route::conn`]. The first statement of the transaction has these errors, too.
     pub async fn begin(self) -> Result<Tx, Error> {
         let overall = self.overall();
+        let give_up = self.checkout_deadline(overall);
+        let mut conn = self.checkout_by(Some(give_up), overall, None).await?;
         let access = match self.target {
             Target::Primary => Access::ReadWrite,
             Target::Replicas => Access::ReadOnly,
         };
-        let give_up = self.checkout_deadline(overall);
-        let mut avoid = None;
-        loop {
-            let is_second = avoid.is_some();
-            let conn = self.checkout_by(Some(give_up), overall, avoid).await?;
-            avoid = Some(conn.pod().clone());
-            let again = match Tx::begin(conn, access).await {
-                Ok(tx) => return Ok(tx),
-                Err(error) => match &error {
-                    Error::Server { source, .. } if is_elsewhere(source) => error,
-                    // If the transaction had begun, it ended with its connection.
-                    Error::ConnectionLost { .. }
-                    | Error::Superseded { .. }
-                    | Error::Disputed { .. } => error,
-                    _ => return Err(error),
-                },
-            };
-            // A read-only transaction is tried on one other pod; a read-write one waits for a
-            // primary.
-            let is_over = is_second && access == Access::ReadOnly;
-            if is_over || Instant::now() >= give_up {
-                return Err(again);
-            }
-        }
+        let begin = Begin {
+            route: self,
+            overall,
+            give_up: None,
+        };
+        conn.will_begin(access, Box::new(begin));
+        Ok(Tx { conn })
     }
 
     /// The deadline of a call that begins now, if there is one.
@@ -251,6 +239,44 @@ impl Route {
             // Boxed, because most calls are served at once and their future should stay small.
             None => running.checkout(request, limit).boxed().await,
         }
+    }
+}
+
+/// Where a transaction begins if its connection cannot begin it.
+struct Begin {
+    route: Route,
+    overall: Option<Instant>,
+    /// Set at the first attempt on another connection.
+    give_up: Option<Instant>,
+}
+
+impl Elsewhere for Begin {
+    fn another(&mut self, error: Error, avoid: PodId) -> BoxFuture<'_, Result<PodConn, Error>> {
+        let helps = match &error {
+            Error::Server { source, .. } => is_elsewhere(source),
+            // If the transaction had begun, it ended with its connection.
+            Error::ConnectionLost { .. }
+            | Error::Disconnected { .. }
+            | Error::Interrupted { .. }
+            | Error::Superseded { .. }
+            | Error::Disputed { .. } => true,
+            _ => false,
+        };
+        // A read-only transaction is tried on one other pod; a read-write one waits for a primary.
+        let is_second = self.give_up.is_some();
+        let is_over = is_second && self.route.target == Target::Replicas;
+        let overall = self.overall;
+        let latest = || self.route.checkout_deadline(overall);
+        let give_up = *self.give_up.get_or_insert_with(latest);
+        async move {
+            if !helps || is_over || Instant::now() >= give_up {
+                return Err(error);
+            }
+            self.route
+                .checkout_by(Some(give_up), overall, Some(avoid))
+                .await
+        }
+        .boxed()
     }
 }
 

@@ -24,7 +24,13 @@ impl Session {
     /// Whether the user has not used the connection for so long that it may have been closed. False
     /// before the first use, because the pool has just checked the connection.
     pub(crate) fn rested(&self) -> bool {
-        self.used && self.lease.kept.alive.elapsed() > self.lease.pool.idle_ping_after
+        self.used && self.is_stale()
+    }
+
+    /// Whether the connection was idle for so long that it may have been closed, whoever used it
+    /// last.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.lease.kept.alive.elapsed() > self.lease.pool.idle_ping_after
     }
 
     /// The error of a connection that was closed while it was not in use. This is no failure of the

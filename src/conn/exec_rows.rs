@@ -18,6 +18,9 @@ impl PodConn {
     ) -> mysql_async::Result<QueryResult<'_, 'static, BinaryProtocol>> {
         self.ready().await?;
         let recalled = self.recall(stmt.given())?;
+        if self.session_mut().must_precede(true) {
+            self.precede(true).await?;
+        }
         let deadline = self.session_mut().deadline();
         let stmt = match recalled {
             Recalled::Prepared(stmt) => stmt,

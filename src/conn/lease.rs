@@ -103,6 +103,11 @@ impl Lease {
         self.pool.inquiry.heard();
     }
 
+    /// Notes what the last user left on the connection, apart from what was cleaned.
+    pub(crate) fn left(&mut self, trace: Trace) {
+        self.kept.diagnostics |= trace == Trace::Diagnostics;
+    }
+
     /// Notes that the connection broke. Counted once per event, for any number of connections.
     pub(crate) fn broke(&self, cause: impl std::fmt::Display) {
         if self.pool.broke(self.kept.generation)
@@ -141,7 +146,7 @@ pub(crate) struct Cleaning {
 
 impl Cleaning {
     pub(crate) fn is_needed(&self) -> bool {
-        self.drain || self.rollback || self.trace != Trace::Nothing
+        self.drain || self.rollback || self.trace == Trace::Session
     }
 
     /// Applies the option `reset`, which overrides the proof from the statements.
@@ -154,10 +159,6 @@ impl Cleaning {
         self
     }
 }
-
-/// Clears what [`Trace::Diagnostics`] stands for. It reads a table, because MariaDB keeps the
-/// warnings of the last statement until a statement reads one.
-const FORGET: &str = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS nothing";
 
 /// Cleans the connection and puts it back, or closes it.
 pub(crate) async fn clean(mut raw: ClosingConn, mut lease: Lease, cleaning: Cleaning) {
@@ -199,15 +200,10 @@ async fn scrub(
         // then the next write fails. ROLLBACK is refused in that state.
         raw.get()?.query_drop("ROLLBACK").await?;
     }
-    match cleaning.trace {
-        Trace::Nothing => {}
-        Trace::Diagnostics => raw.get()?.query_drop(FORGET).await?,
-        Trace::Session => {
-            if !reset(raw, lease).await? {
-                return Ok(false);
-            }
-        }
+    if cleaning.trace == Trace::Session && !reset(raw, lease).await? {
+        return Ok(false);
     }
+    lease.left(cleaning.trace);
     // A transaction is still open if the session chains them.
     Ok(raw
         .peek()
@@ -226,6 +222,7 @@ async fn reset(raw: &mut ClosingConn, lease: &mut Lease) -> mysql_async::Result<
         return Ok(false);
     }
     lease.kept.statements.clear();
+    lease.kept.diagnostics = false;
     let setup = lease
         .pool
         .dialler

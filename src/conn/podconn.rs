@@ -10,6 +10,7 @@ use crate::conn::deadline::{Deadline, Timeouts};
 use crate::conn::lease::{Lease, Why, clean, drained, put_back};
 use crate::conn::rows::Answer;
 use crate::conn::session::Session;
+use crate::conn::txstate::{ANCHOR, TxState};
 use crate::error::{Error, PodId};
 use crate::server::closing_conn::ClosingConn;
 use crate::server::session_kind::SessionKind;
@@ -47,6 +48,14 @@ pub struct PodConn {
     raw: ClosingConn,
     /// Boxed, because a connection is moved a few times before it is used.
     session: Box<Session>,
+    /// Where the transaction that is due begins if it cannot begin here.
+    pub(crate) elsewhere: Option<Box<dyn Elsewhere>>,
+}
+
+/// Finds another connection for a transaction that could not begin.
+pub(crate) trait Elsewhere: Send + Sync {
+    /// Returns `error` if no other connection would help.
+    fn another(&mut self, error: Error, avoid: PodId) -> BoxFuture<'_, Result<PodConn, Error>>;
 }
 
 impl fmt::Debug for PodConn {
@@ -64,6 +73,7 @@ impl PodConn {
         Self {
             raw,
             session: Box::new(Session::new(lease, id)),
+            elsewhere: None,
         }
     }
 
@@ -104,17 +114,25 @@ impl PodConn {
 
     /// The driver's own connection, **without the protection**. There is no deadline, and after an
     /// operation that you cut off you must not run another one. The session is reset when the
-    /// connection comes back.
+    /// connection comes back. The first call in a transaction begins it on the server.
     ///
     /// # Errors
     ///
     /// As for an operation: the connection was cut off, lost, or superseded.
-    pub fn as_conn_mut(&mut self) -> Result<&mut Conn, Error> {
-        self.session.check()?;
+    pub async fn as_conn_mut(&mut self) -> Result<&mut Conn, Error> {
+        match self.session.tx.is_settled() {
+            true => self.session.check()?,
+            false => self.ready().await?,
+        }
+        self.session.will_run(Reading::UNKNOWN);
+        if self.session.must_precede(true) {
+            self.ready().await?;
+            self.precede(true).await?;
+        }
+        self.session.begun = None;
         self.session.trace = Trace::Session;
         self.session.streaming = true;
         self.session.used = true;
-        self.session.will_run(Reading::UNKNOWN);
         self.session.lease.kept.statements.forget_unheld();
         self.raw.get().map_err(Error::from)
     }
@@ -140,7 +158,7 @@ impl PodConn {
     /// Runs a statement of this crate that begins or ends a transaction.
     pub(crate) async fn control(
         &mut self,
-        text: &'static str,
+        text: &str,
         deadline: Deadline,
     ) -> mysql_async::Result<()> {
         let (conn, session) = self.split()?;
@@ -173,10 +191,12 @@ impl PodConn {
     /// Whether the next operation may begin at once.
     pub(crate) fn is_ready(&self) -> bool {
         // Deadlines need timers, and timers panic outside of a runtime.
-        self.session.is_ready()
-            && !self.session.rested()
-            && in_runtime()
-            && self.raw.peek().is_some_and(|conn| !conn.is_disconnected())
+        self.session.is_ready() && !self.session.rested() && in_runtime() && !self.is_disconnected()
+    }
+
+    /// The driver closes the connection by itself on some errors, even errors of the caller.
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.raw.peek().is_none_or(Conn::is_disconnected)
     }
 
     /// As [`PodConn::ready`], if work or an error is due first. Boxed: it is rare, and would make
@@ -189,9 +209,13 @@ impl PodConn {
         if !in_runtime() {
             return Err(Error::RuntimeGone);
         }
+        // Of an earlier operation that was refused before it was sent.
+        self.session.begun = None;
+        if self.session.tx.is_due() {
+            return self.begin(true).await;
+        }
         self.session.check()?;
-        // The driver closes the connection by itself on some errors, even errors of the caller.
-        if self.raw.peek().is_none_or(Conn::is_disconnected) {
+        if self.is_disconnected() {
             self.session.lost = true;
             return Err(self.session.unsent(self.session.interrupted()));
         }
@@ -232,12 +256,54 @@ impl PodConn {
         Ok(())
     }
 
+    /// Sends what must precede the statement that is about to run; see [`Session::must_precede`].
+    /// Hot paths call it only if there is something, to save one future.
+    pub(crate) async fn precede(&mut self, hides: bool) -> mysql_async::Result<()> {
+        let forgets = self.session.must_forget(hides);
+        let deadline = self.session.deadline();
+        let reading = self.session.reading;
+        let preceded = self.send_first(forgets, deadline).await;
+        self.session.reading = reading;
+        self.session.go_on(deadline);
+        preceded?;
+        self.session.check()?;
+        Ok(())
+    }
+
+    async fn send_first(&mut self, forgets: bool, deadline: Deadline) -> mysql_async::Result<()> {
+        if forgets {
+            self.session.reading = Reading::QUESTION;
+            let text = self.session.reports.forget_others();
+            self.control(&text, deadline).await?;
+            self.session.lease.kept.diagnostics = false;
+        }
+        if self.session.tx.must_anchor() {
+            self.session.reading = Reading::OURS;
+            self.control(ANCHOR, deadline).await?;
+            self.session.tx.anchored();
+        }
+        Ok(())
+    }
+
     /// Checks a text statement that is about to run.
     pub(crate) fn judge(&mut self, statement: &[u8]) -> Result<(), Error> {
         let reading = self.session.lease.kept.statements.read(statement);
         self.session.admits(reading)?;
         self.session.will_run(reading);
         Ok(())
+    }
+
+    /// See [`Reading::begins_unanchored`].
+    pub(crate) fn begins_unanchored(&mut self, given: Given<'_>) -> bool {
+        let statements = &mut self.session.lease.kept.statements;
+        let reading = match given {
+            Given::Ready(statement) => statements.reading_of(statement),
+            Given::Text(text) => Some(match statements.by_text(text) {
+                Some((_, reading)) => reading,
+                None => statements.read(text),
+            }),
+        };
+        reading.is_some_and(Reading::begins_unanchored)
     }
 
     /// Checks a prepared statement that is about to run. Returns the statement if it is already
@@ -263,6 +329,9 @@ impl PodConn {
     pub(crate) async fn ready_for_unknown(&mut self) -> Result<(), Error> {
         self.ready().await?;
         self.session.will_run(Reading::UNKNOWN);
+        if self.session.must_precede(true) {
+            self.precede(true).await?;
+        }
         Ok(())
     }
 
@@ -277,8 +346,16 @@ pub(crate) fn in_runtime() -> bool {
     tokio::task::try_id().is_some() || tokio::runtime::Handle::try_current().is_ok()
 }
 
-impl Drop for PodConn {
-    fn drop(&mut self) {
+impl PodConn {
+    /// Gives the connection back. Afterwards it refuses every operation.
+    pub(crate) fn leave(&mut self) {
+        self.give_back();
+        drop(self.session.lease.take());
+        self.session.lost = true;
+        self.session.tx = TxState::None;
+    }
+
+    fn give_back(&mut self) {
         let Some(cleaning) = self.session.verdict(&self.raw) else {
             self.raw.close();
             return;
@@ -290,7 +367,14 @@ impl Drop for PodConn {
             let handle = lease.pool.handle.clone();
             handle.spawn(clean(raw, lease, cleaning));
         } else {
+            self.session.lease.left(cleaning.trace);
             put_back(&mut self.session.lease, raw);
         }
+    }
+}
+
+impl Drop for PodConn {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }

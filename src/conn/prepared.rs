@@ -12,7 +12,7 @@ use crate::sql::reading::Reading;
 use crate::sql::text::{Recalled, SqlText};
 use futures_util::FutureExt;
 use mysql_async::prelude::{FromRow, Queryable, StatementLike};
-use mysql_async::{Params, Statement};
+use mysql_async::{BinaryProtocol, Params, QueryResult, Statement};
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -30,9 +30,16 @@ impl PodConn {
         T: FromRow,
     {
         if !self.is_ready() {
-            self.make_ready().await?;
+            match self.session_mut().tx.is_due() && self.begins_unanchored(stmt.given()) {
+                true => self.begin(false).boxed().await?,
+                false => self.make_ready().await?,
+            }
         }
         let recalled = self.recall(stmt.given())?;
+        if self.session_mut().must_precede(false) {
+            // Boxed: it is rare, and would make every operation's future larger.
+            self.precede(false).boxed().await?;
+        }
         let mut deadline = self.session_mut().deadline();
         let stmt = match recalled {
             Recalled::Prepared(stmt) => stmt,
@@ -121,6 +128,20 @@ impl PodConn {
         prepared
     }
 
+    /// Runs a prepared statement, and hands out its rows unread.
+    pub(crate) async fn prepared_result<'a: 's, 's, S: StatementLike + 's>(
+        &'a mut self,
+        stmt: S,
+        params: Params,
+    ) -> mysql_async::Result<QueryResult<'a, 'static, BinaryProtocol>> {
+        self.ready_for_unknown().await?;
+        let (conn, session) = self.split()?;
+        session.check_size(size::of_params(&params))?;
+        session.will_stream();
+        let deadline = session.deadline();
+        session.run(deadline, conn.exec_iter(stmt, params)).await
+    }
+
     /// Runs a batch of a statement whose text is known.
     pub(crate) async fn known_batch<S, P, I>(
         &mut self,
@@ -135,6 +156,9 @@ impl PodConn {
     {
         self.ready().await?;
         let recalled = self.recall(stmt.given())?;
+        if self.session_mut().must_precede(true) {
+            self.precede(true).await?;
+        }
         let deadline = self.session_mut().deadline();
         let statement = match recalled {
             Recalled::Prepared(stmt) => stmt,

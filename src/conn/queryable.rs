@@ -6,73 +6,15 @@
 //! method of the driver, because their conversions panic.
 
 use crate::conn::podconn::PodConn;
-use crate::conn::rows::{
-    Answer, More, convert, folded, keep_first, keep_none, no_rows, push, read,
-};
-use crate::conn::size;
+use crate::conn::rows::{Answer, More, convert, folded, keep_first, keep_none, no_rows, push};
 use crate::conn::tx::Tx;
 use crate::sql::text::SqlText;
 use futures_util::FutureExt;
 use mysql_async::prelude::{AsQuery, FromRow, Queryable, StatementLike};
 use mysql_async::{BinaryProtocol, Params, QueryResult, ResultSetStream, Statement, TextProtocol};
-use std::pin::pin;
 
 /// The return type of the methods of `Queryable`.
 pub(crate) type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, mysql_async::Result<T>>;
-
-impl PodConn {
-    /// Runs a text statement and reads all its rows.
-    pub(crate) async fn text<Q, T>(
-        &mut self,
-        query: Q,
-        each: impl FnMut(T) -> More + Send,
-    ) -> mysql_async::Result<()>
-    where
-        Q: AsQuery,
-        T: FromRow,
-    {
-        if !self.is_ready() {
-            self.make_ready().await?;
-        }
-        self.admit(&query.as_query())?;
-        let (conn, session) = self.split()?;
-        let deadline = session.deadline();
-        // Pinned here: it is large, and each inner call would copy it.
-        let operation = pin!(async {
-            read(conn.query_iter(query).await?, each).await?;
-            Ok(Answer::of(conn))
-        });
-        let answer = session.run(deadline, operation).await?;
-        session.answered(deadline.sent);
-        session.took(answer);
-        Ok(())
-    }
-
-    async fn text_result<'a, Q: AsQuery + 'a>(
-        &'a mut self,
-        query: Q,
-    ) -> mysql_async::Result<QueryResult<'a, 'static, TextProtocol>> {
-        self.ready().await?;
-        self.admit(&query.as_query())?;
-        let (conn, session) = self.split()?;
-        session.will_stream();
-        let deadline = session.deadline();
-        session.run(deadline, conn.query_iter(query)).await
-    }
-
-    async fn prepared_result<'a: 's, 's, S: StatementLike + 's>(
-        &'a mut self,
-        stmt: S,
-        params: Params,
-    ) -> mysql_async::Result<QueryResult<'a, 'static, BinaryProtocol>> {
-        self.ready_for_unknown().await?;
-        let (conn, session) = self.split()?;
-        session.check_size(size::of_params(&params))?;
-        session.will_stream();
-        let deadline = session.deadline();
-        session.run(deadline, conn.exec_iter(stmt, params)).await
-    }
-}
 
 /// Implements `Queryable`, and the inherent `exec*` methods for statements whose text is known, for
 /// a type that has a [`PodConn`]: `$conn` borrows it.
@@ -155,7 +97,7 @@ macro_rules! queryable {
             }
         }
 
-        impl mysql_async::prelude::Queryable for $type {
+        impl Queryable for $type {
             fn ping(&mut self) -> BoxFuture<'_, ()> {
                 async move {
                     let this = $conn(self);

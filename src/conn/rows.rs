@@ -85,15 +85,16 @@ pub(crate) fn folded<U>(result: Option<U>) -> mysql_async::Result<U> {
 /// The state of the session, from the complete answer to a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// The statement left an insert id or warnings, which the next user could read.
-    pub(crate) left_a_trace: bool,
+    pub(crate) insert_id: Option<u64>,
+    pub(crate) warned: bool,
     pub(crate) flags: StatusFlags,
 }
 
 impl Answer {
     /// The state of a clean session.
     pub(crate) const CLEAN: Self = Self {
-        left_a_trace: false,
+        insert_id: None,
+        warned: false,
         flags: StatusFlags::SERVER_STATUS_AUTOCOMMIT,
     };
 
@@ -102,9 +103,15 @@ impl Answer {
     pub(crate) fn of(conn: &Conn) -> Self {
         let ok = conn.last_ok_packet();
         Self {
-            left_a_trace: conn.last_insert_id().is_some() || conn.get_warnings() > 0,
+            insert_id: conn.last_insert_id(),
+            warned: conn.get_warnings() > 0,
             flags: ok.map_or(StatusFlags::empty(), |ok| ok.status_flags()),
         }
+    }
+
+    /// Whether the statement left an insert id or warnings, which the next user could read.
+    pub(crate) fn left_a_trace(self) -> bool {
+        self.insert_id.is_some() || self.warned
     }
 
     /// Whether the session is in a transaction.

@@ -9,6 +9,7 @@ mod late;
 use crate::conn::deadline::{Deadline, Timeouts};
 use crate::conn::lease::{Cleaning, Lease, Why};
 use crate::conn::patience::Ended;
+use crate::conn::reports::Reports;
 use crate::conn::rows::Answer;
 use crate::conn::txstate::{End, TxState};
 use crate::error::Error;
@@ -19,6 +20,7 @@ use crate::server::failure::{
 use crate::server::failure::{is_elsewhere, is_read_only};
 use crate::server::session_kind::SessionKind;
 use crate::sql::reading::Reading;
+use crate::sql::reading::diagnostics::Diagnostics;
 use crate::sql::traces::Trace;
 use mysql_async::ServerError;
 use std::future::Future;
@@ -33,10 +35,14 @@ pub(crate) struct Session {
     /// A plain read may be given up if the flow is lost: the caller runs it again on another
     /// connection.
     pub(crate) may_move: bool,
+    /// The checkout is for one statement.
+    pub(crate) single: bool,
+    /// What the user's statements have reported.
+    pub(crate) reports: Reports,
     /// An operation was given up before its deadline.
     pub(crate) abandoned: bool,
     /// The deadline of an operation that first had to drain, probe or ping the connection.
-    begun: Option<Deadline>,
+    pub(crate) begun: Option<Deadline>,
     /// An operation began, and its end was not seen.
     pub(crate) cut_off: bool,
     /// The connection is gone.
@@ -90,6 +96,8 @@ impl Session {
                 all: None,
             },
             may_move: false,
+            single: false,
+            reports: Reports::default(),
             abandoned: false,
             begun: None,
             cut_off: false,
@@ -119,7 +127,11 @@ impl Session {
     /// Whether a statement may be sent at once.
     pub(crate) fn is_ready(&self) -> bool {
         debug_assert_eq!(self.is_usable(), self.usable().is_ok());
-        !self.streaming && self.tx.is_settled() && self.is_usable() && !self.is_disputed()
+        !self.streaming
+            && self.begun.is_none()
+            && self.tx.is_settled()
+            && self.is_usable()
+            && !self.is_disputed()
     }
 
     /// Whether the session may send no statement because another pod may be the primary. Never true
@@ -127,7 +139,7 @@ impl Session {
     fn is_disputed(&self) -> bool {
         self.lease.kept.kind == SessionKind::ReadWrite
             && self.lease.pool.disputes.any()
-            && self.tx.is_none()
+            && !self.tx.has_begun()
             && !self.is_in_transaction()
     }
 
@@ -173,8 +185,9 @@ impl Session {
     pub(crate) fn took(&mut self, answer: Answer) {
         self.answer = Some(answer);
         self.tx.answered(answer.in_transaction());
-        if answer.left_a_trace {
+        if answer.left_a_trace() {
             self.left_diagnostics();
+            self.reports.took(answer.insert_id, answer.warned);
         }
     }
 
@@ -208,6 +221,27 @@ impl Session {
         self.begun = Some(deadline);
     }
 
+    /// Whether something must be sent before the statement that is about to run. `hides`: what the
+    /// statement reports about itself will not be seen.
+    pub(crate) fn must_precede(&self, hides: bool) -> bool {
+        self.must_forget(hides) || self.tx.must_anchor()
+    }
+
+    /// Whether what earlier users' statements reported must be removed: the statement may read it,
+    /// or after the statement it could not be told from what the user's own statements reported.
+    pub(crate) fn must_forget(&self, hides: bool) -> bool {
+        let hides = (hides && !self.reading.is_plain())
+            || self.reading.trace() != Trace::Nothing
+            || self.reports.is_full();
+        let hides = hides && !self.single;
+        let reads = self.reading.reads();
+        if self.reports.warned() && reads == Diagnostics::WARNINGS {
+            return false;
+        }
+        let reads_others = reads.insert_id || (reads.warnings && !self.reports.warned());
+        self.lease.kept.diagnostics && (hides || reads_others)
+    }
+
     /// Call before rows are handed out that may remain unread.
     pub(crate) fn will_stream(&mut self) {
         self.streaming = true;
@@ -225,7 +259,7 @@ impl Session {
     /// could make it slower than other sessions.
     pub(crate) fn answered(&self, sent: Instant) {
         let read_only = self.lease.kept.kind == SessionKind::ReadOnly;
-        if read_only && self.trace < Trace::Session && self.tx.is_none() {
+        if read_only && self.trace < Trace::Session && !self.tx.has_begun() {
             self.lease.pool.answered(sent);
         }
     }
@@ -297,6 +331,7 @@ impl Session {
                 self.answer = None;
                 // The error leaves diagnostics, and so may the rows before the one that failed.
                 self.left_diagnostics();
+                self.reports.took(None, true);
                 self.heed(&source);
                 let pod = Some(pod);
                 Error::Server { pod, source }.into()
@@ -360,7 +395,7 @@ impl Session {
         let hidden = self.answer.is_some_and(|answer| !answer.is_autocommit());
         let cleaning = Cleaning {
             drain: self.streaming,
-            rollback: !clean || !self.tx.is_none() || self.streaming,
+            rollback: !clean || self.tx.has_begun() || self.streaming,
             trace: if hidden { Trace::Session } else { self.trace },
         };
         cleaning.with(self.lease.pool.reset)

@@ -1,29 +1,25 @@
 //! Transactions.
 //!
 //! A [`Tx`] forwards statements to its connection. `txstate` derives the state of the transaction
-//! from their answers. Owns the BEGIN and the outcome at the end. It must never report an
+//! from their answers. Owns the outcome at the end. It must never report an
 //! acknowledged COMMIT as an error, and never report an unanswered COMMIT as a success or a
 //! failure.
 
 use crate::conn::podconn::PodConn;
-use crate::conn::txstate::{self, End, TxState};
+use crate::conn::txstate::End;
 use crate::error::{Error, PodId};
-use crate::sql::reading::Reading;
 use mysql_async::Conn;
-
-/// Whether a transaction may write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    ReadWrite,
-    ReadOnly,
-}
 
 /// An open transaction. It owns its connection, implements
 /// [`Queryable`](mysql_async::prelude::Queryable), and is rolled back when dropped.
 ///
-/// It begins with `START TRANSACTION READ WRITE`, which a read-only server refuses at once. A plain
-/// `BEGIN` would succeed there and fail only at the first write. The same request sets the
-/// savepoint `headless_mysql_begin`, so that COMMIT can verify that it ends this transaction.
+/// It begins on the server with its first statement: `START TRANSACTION READ WRITE` is sent in the
+/// same request as a text that can neither commit nor begin a transaction, and before any other
+/// statement. A read-only server refuses it at once, so nothing is executed, and the transaction
+/// begins on another connection; until then [`pod`](Self::pod) may change. (A plain `BEGIN` would
+/// succeed there and fail only at the first write.) Before a statement that could commit, the
+/// savepoint `headless_mysql_begin` is set, so that COMMIT can verify that it ends this transaction.
+/// A transaction without a statement sends nothing, not even COMMIT.
 ///
 /// # If a statement ends the transaction
 ///
@@ -49,23 +45,12 @@ pub struct Committed {
 }
 
 impl Tx {
-    pub(crate) async fn begin(mut conn: PodConn, access: Access) -> Result<Self, Error> {
-        let text = match access {
-            Access::ReadWrite => txstate::BEGIN_READ_WRITE,
-            Access::ReadOnly => txstate::BEGIN_READ_ONLY,
-        };
-        let pod = conn.pod().clone();
-        conn.ready().await?;
-        conn.session_mut().tx = TxState::begun();
-        conn.session_mut().will_run(Reading::OURS);
-        let deadline = conn.session_mut().deadline();
-        let begun = conn.control(text, deadline).await;
-        begun.map_err(|error| Error::at(&pod, error))?;
-        conn.session_mut().check()?;
-        Ok(Self { conn })
+    /// Begins the transaction on the server now.
+    pub(crate) async fn begin_now(&mut self) -> Result<(), Error> {
+        self.conn.begin(true).await
     }
 
-    /// The pod that the transaction runs on.
+    /// The pod that the transaction runs on. It may change with the first statement.
     pub fn pod(&self) -> &PodId {
         self.conn.pod()
     }
@@ -85,8 +70,8 @@ impl Tx {
     /// # Errors
     ///
     /// As [`PodConn::as_conn_mut`].
-    pub fn as_conn_mut(&mut self) -> Result<&mut Conn, Error> {
-        self.conn.as_conn_mut()
+    pub async fn as_conn_mut(&mut self) -> Result<&mut Conn, Error> {
+        self.conn.as_conn_mut().await
     }
 
     /// Commits.
@@ -106,6 +91,10 @@ impl Tx {
     /// Not cancel safe: if the future is dropped, the outcome of the COMMIT is unknown.
     pub async fn commit(mut self) -> Result<Committed, Error> {
         let pod = self.conn.pod().clone();
+        if self.conn.session_mut().tx.is_due() {
+            self.conn.session_mut().check()?;
+            return Ok(Committed { pod });
+        }
         self.conn.ready().await?;
         match self.end(End::Commit).await {
             Ok(()) => Ok(Committed { pod }),
@@ -140,6 +129,9 @@ impl Tx {
     ///   is closed.
     pub async fn rollback(mut self) -> Result<(), Error> {
         let pod = self.conn.pod().clone();
+        if self.conn.session_mut().tx.is_due() {
+            return Ok(());
+        }
         match self.conn.ready().await {
             // The server has already rolled back.
             Err(Error::RolledBack { .. }) => return Ok(()),

@@ -4,8 +4,11 @@
 //! the flag with its own state: call [`TxState::sends`] before a statement, then
 //! [`TxState::answered`] or [`TxState::refused`]. The flag does not show whether the open
 //! transaction is still the same: a procedure can commit and begin another transaction. So a
-//! transaction begins with a savepoint, the anchor, which no later transaction has. If a statement
-//! could have committed, COMMIT and ROLLBACK check the anchor first.
+//! savepoint, the anchor, is set before the first statement that could commit. No later transaction
+//! has it, and COMMIT and ROLLBACK check it first. It is set before the first savepoint of the user,
+//! too: a server that releases a savepoint releases all later ones.
+//!
+//! START TRANSACTION is sent with the first statement; see [`begin`](crate::conn::begin).
 //!
 //! The module is pure. It must never report *rolled back* if a statement could have committed.
 
@@ -14,10 +17,33 @@ use crate::server::failure::{is_read_only, may_roll_back, rolls_back};
 use crate::sql::reading::Reading;
 use mysql_async::ServerError;
 
-pub(crate) const BEGIN_READ_WRITE: &str =
-    "START TRANSACTION READ WRITE; SAVEPOINT headless_mysql_begin";
-pub(crate) const BEGIN_READ_ONLY: &str =
-    "START TRANSACTION READ ONLY; SAVEPOINT headless_mysql_begin";
+/// The anchor; see the module documentation.
+pub(crate) const ANCHOR: &str = "SAVEPOINT headless_mysql_begin";
+
+/// Whether a transaction may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+impl Access {
+    /// The text that begins a transaction.
+    pub(crate) fn begin_text(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "START TRANSACTION READ WRITE",
+            Self::ReadOnly => "START TRANSACTION READ ONLY",
+        }
+    }
+
+    /// The same, with the anchor.
+    pub(crate) fn anchored_text(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "START TRANSACTION READ WRITE; SAVEPOINT headless_mysql_begin",
+            Self::ReadOnly => "START TRANSACTION READ ONLY; SAVEPOINT headless_mysql_begin",
+        }
+    }
+}
 
 /// The server's error code for "SAVEPOINT … does not exist": COMMIT or ROLLBACK was not executed.
 const NO_ANCHOR: u16 = 1305;
@@ -51,6 +77,8 @@ pub(crate) enum TxState {
     /// No `Tx` has begun, or it has ended.
     #[default]
     None,
+    /// The next statement begins it.
+    Due(Access),
     /// Open, by the flag of the last answer.
     Open(History),
     /// A statement failed, and may have ended the transaction. Only a ping can show whether it has.
@@ -66,19 +94,47 @@ pub(crate) enum TxState {
 /// The earlier statements of an open transaction.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// A statement was sent that could have committed the transaction and begun another one.
+    /// The anchor is set.
+    anchored: bool,
+    /// A statement was sent, or is about to be, that could commit the transaction and begin another
+    /// one.
     could_commit: bool,
+    /// The user has set a savepoint, or is about to.
+    has_savepoint: bool,
     /// The server's last error in the transaction.
     refused: Option<Box<ServerError>>,
 }
 
 impl TxState {
-    pub(crate) fn begun() -> Self {
-        Self::Open(History::default())
+    pub(crate) fn begun(anchored: bool) -> Self {
+        Self::Open(History {
+            anchored,
+            ..History::default()
+        })
     }
 
-    pub(crate) fn is_none(&self) -> bool {
-        matches!(self, Self::None)
+    /// Whether the anchor must be set before the next statement, of which [`TxState::sends`] knows.
+    pub(crate) fn must_anchor(&self) -> bool {
+        let Self::Open(history) = self else {
+            return false;
+        };
+        (history.could_commit || history.has_savepoint) && !history.anchored
+    }
+
+    /// The anchor was set.
+    pub(crate) fn anchored(&mut self) {
+        if let Self::Open(history) | Self::Doubtful(history) = self {
+            history.anchored = true;
+        }
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        matches!(self, Self::Due(_))
+    }
+
+    /// Whether a transaction of a `Tx` may be open on the server.
+    pub(crate) fn has_begun(&self) -> bool {
+        !matches!(self, Self::None | Self::Due(_))
     }
 
     pub(crate) fn is_doubtful(&self) -> bool {
@@ -90,11 +146,11 @@ impl TxState {
         matches!(self, Self::None | Self::Open(_))
     }
 
-    /// Call before a statement is sent. On the driver's own connection, statements are sent even
-    /// while the state is doubtful.
+    /// Call before a statement is sent.
     pub(crate) fn sends(&mut self, reading: Reading) {
         if let Self::Open(history) | Self::Doubtful(history) = self {
             history.could_commit |= !reading.keeps_transaction();
+            history.has_savepoint |= reading.sets_savepoint();
         }
     }
 
@@ -106,6 +162,7 @@ impl TxState {
             Self::Doubtful(History {
                 could_commit: false,
                 refused: Some(source),
+                ..
             }) => Self::RolledBack { source },
             Self::Open(history) | Self::Doubtful(history) => Self::Ended {
                 source: history.refused,
@@ -123,7 +180,9 @@ impl TxState {
             }
             Self::Open(mut history) => {
                 history.refused = Some(source);
-                match may_roll_back(error) || !reading.keeps_transaction() {
+                // Without the anchor, only the flag shows whether the error has rolled back.
+                let unsure = may_roll_back(error) || !history.anchored;
+                match unsure || !reading.keeps_transaction() {
                     true => Self::Doubtful(history),
                     false => Self::Open(history),
                 }
@@ -142,7 +201,8 @@ impl TxState {
     }
 
     /// Call before COMMIT or ROLLBACK is sent. Returns its text. The text checks the anchor first,
-    /// unless every statement succeeded and was of a kind that cannot commit.
+    /// unless no statement could have committed, and each succeeded or was followed by an answer
+    /// that shows the transaction open.
     pub(crate) fn ends(&mut self, by: End) -> &'static str {
         let history = match std::mem::take(self) {
             Self::Open(history) | Self::Doubtful(history) => history,
@@ -151,7 +211,7 @@ impl TxState {
                 return by.text();
             }
         };
-        let sure = !history.could_commit && history.refused.is_none();
+        let sure = !history.could_commit && (history.refused.is_none() || !history.anchored);
         *self = Self::Ending(history);
         match sure {
             true => by.text(),
@@ -162,7 +222,7 @@ impl TxState {
     /// The error for further statements in the transaction, if none may be sent.
     pub(crate) fn refusal(&self, pod: &PodId) -> Option<Error> {
         match self {
-            Self::None | Self::Open(_) | Self::Doubtful(_) | Self::Ending(_) => None,
+            Self::None | Self::Due(_) | Self::Open(_) | Self::Doubtful(_) | Self::Ending(_) => None,
             Self::RolledBack { source } => Some(Error::RolledBack {
                 pod: pod.clone(),
                 source: (**source).clone(),

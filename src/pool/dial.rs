@@ -180,6 +180,7 @@ impl Pool {
                 origin: Arc::clone(&facts.origin),
                 alive: begun,
                 expires: self.limits.expiry(),
+                diagnostics: false,
                 statements: Statements::default(),
                 timer: Timer::default(),
             },

@@ -41,6 +41,9 @@ pub(crate) struct Kept {
     pub(crate) alive: Instant,
     /// When the connection is too old to be kept.
     pub(crate) expires: Option<Instant>,
+    /// The session may still hold the insert id or the warnings of an earlier user. They are
+    /// removed before a statement that may read them.
+    pub(crate) diagnostics: bool,
     pub(crate) statements: Statements,
     pub(crate) timer: Timer,
 }

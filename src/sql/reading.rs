@@ -3,15 +3,18 @@
 //! [`Reading::of`] is pure and cheap enough to run on each text statement. The readings of prepared
 //! statements are kept beside them.
 //!
-//! Owns three questions: is the statement proven to only read rows, may it end a transaction, and
-//! may it leave something in the session. It must never judge a text harmless that it does not
+//! Owns four questions: is the statement proven to only read rows, may it end a transaction, may it
+//! leave something in the session, and may it read what earlier statements left there. It must never
+//! judge a text harmless that it does not
 //! fully understand. A text that servers may read in different ways is unproven.
 
+pub(crate) mod diagnostics;
 mod keeps;
 mod kind;
 mod no_read;
 
 use crate::sql::lex::{Lexer, Token};
+use crate::sql::reading::diagnostics::{Diagnostics, Reads};
 use crate::sql::reading::keeps::Keeps;
 use crate::sql::reading::kind::{Kind, Kinds};
 use crate::sql::reading::no_read::NoReads;
@@ -27,7 +30,9 @@ pub(crate) struct Reading {
     kind: Kind,
     trace: Trace,
     keeps: bool,
+    sets_savepoint: bool,
     commits: bool,
+    reads: Diagnostics,
     no_read: Option<&'static str>,
 }
 
@@ -37,8 +42,16 @@ impl Reading {
         kind: Kind::Unproven,
         trace: Trace::Session,
         keeps: false,
+        sets_savepoint: false,
         commits: false,
+        reads: Diagnostics::ALL,
         no_read: None,
+    };
+
+    /// The reading of a question of the library that only reads.
+    pub(crate) const QUESTION: Self = Self {
+        kind: Kind::Read,
+        ..Self::OURS
     };
 
     /// The reading of what the library sends for itself: a PREPARE, which executes nothing, or
@@ -47,7 +60,9 @@ impl Reading {
         kind: Kind::Unproven,
         trace: Trace::Nothing,
         keeps: true,
+        sets_savepoint: false,
         commits: false,
+        reads: Diagnostics::NONE,
         no_read: None,
     };
 
@@ -60,6 +75,7 @@ impl Reading {
         let mut proof = Proof::default();
         let mut keeps = Keeps::default();
         let mut no_reads = NoReads::default();
+        let mut reads = Reads::default();
         let mut names_commit = false;
         let mut settled = true;
         while let Some(token) = lexer.next() {
@@ -67,6 +83,7 @@ impl Reading {
             kinds.take(token);
             keeps.take(token);
             no_reads.take(token);
+            reads.take(token);
             proof.take(token, lexer.position());
             names_commit |= is_commit(token);
         }
@@ -74,14 +91,20 @@ impl Reading {
             true => kinds.kind(),
             false => Kind::Unproven,
         };
+        let trace = match settled {
+            true => proof.trace(),
+            false => Trace::Session,
+        };
         Self {
             kind,
-            trace: match settled {
-                true => proof.trace(),
-                false => Trace::Session,
-            },
+            trace,
             keeps: settled && keeps.keeps(),
+            sets_savepoint: keeps.sets_savepoint(),
             commits: names_commit && kind == Kind::Unproven,
+            reads: match trace {
+                Trace::Session => Diagnostics::ALL,
+                Trace::Nothing | Trace::Diagnostics => reads.found(),
+            },
             no_read: match kind {
                 // The default is for a change after `WITH`. `NoReads` names all other changes.
                 Kind::Change => no_reads.found().or(Some("a change of rows")),
@@ -93,6 +116,12 @@ impl Reading {
     /// What the session may still hold of the statement after it has ended.
     pub(crate) fn trace(self) -> Trace {
         self.trace
+    }
+
+    /// What the statement may read of what an earlier one reported about itself. The calls of views,
+    /// triggers and column defaults are not seen.
+    pub(crate) fn reads(self) -> Diagnostics {
+        self.reads
     }
 
     /// Whether the text is one statement that reads rows and does nothing else: `SELECT`,
@@ -115,6 +144,16 @@ impl Reading {
     /// server has undone either the whole statement or the whole transaction.
     pub(crate) fn keeps_transaction(self) -> bool {
         self.keeps
+    }
+
+    /// Whether the text sets a savepoint.
+    pub(crate) fn sets_savepoint(self) -> bool {
+        self.sets_savepoint
+    }
+
+    /// Whether a transaction that begins with the statement needs no savepoint of the library yet.
+    pub(crate) fn begins_unanchored(self) -> bool {
+        self.keeps && !self.sets_savepoint
     }
 
     /// The name of a statement or setting that a read-only session must not be given, if this text

@@ -121,10 +121,13 @@ async fn statements_transactions_and_pings_in_a_black_hole_end_with_their_deadli
     for _ in 0..5 {
         conns.push(cluster.primary().conn().await.unwrap());
     }
-    let tx = [
+    let mut tx = [
         cluster.begin().await.unwrap(),
         cluster.begin().await.unwrap(),
     ];
+    for tx in &mut tx {
+        tx.query_drop("DO 1").await.unwrap();
+    }
     hole.swallow(true);
     let [commit, rollback] = tx;
     let [mut query, mut exec, mut ping, mut stream, mut prepare] =
@@ -177,11 +180,36 @@ async fn statements_transactions_and_pings_in_a_black_hole_end_with_their_deadli
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_statement_of_a_transaction_in_a_black_hole_ends_with_its_deadline() {
+    let (_stage, hole, cluster) = world(|config| config.with_statement_timeout(Some(LIMIT))).await;
+    let mut transactions = Vec::new();
+    for _ in 0..2 {
+        transactions.push(cluster.begin().await.unwrap());
+    }
+    hole.swallow(true);
+    for (n, mut tx) in transactions.into_iter().enumerate() {
+        let error = match n {
+            0 => ends_after(LIMIT, tx.query_drop("DO 1")).await.unwrap_err(),
+            _ => ends_after(LIMIT, tx.exec_drop("DO 1", ()))
+                .await
+                .unwrap_err(),
+        };
+        let error = Error::from(error);
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        let error = tx.commit().await.unwrap_err();
+        assert!(matches!(error, Error::Interrupted { .. }), "{error}");
+    }
+    hole.swallow(false);
+    all_slots_are_back(&cluster, 16).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_and_a_rollback_in_a_black_hole_give_their_slots_back_once_it_is_healed() {
     let (_stage, hole, cluster) = world(|config| config).await;
     let mut dirty = cluster.primary().conn().await.unwrap();
     dirty.query_drop("SET @a = 1").await.unwrap();
-    let tx = cluster.begin().await.unwrap();
+    let mut tx = cluster.begin().await.unwrap();
+    tx.query_drop("DO 1").await.unwrap();
     let mut unread = cluster.primary().conn().await.unwrap();
     drop(unread.query_iter("SELECT 1; SELECT 2").await.unwrap());
     hole.swallow(true);

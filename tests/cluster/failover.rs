@@ -262,20 +262,6 @@ async fn a_primary_that_is_read_only_for_a_while_under_load_costs_no_writer_an_e
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_on_a_primary_that_became_read_only_is_not_begun() {
-    let stage = stage(1).await;
-    let config = stage
-        .config()
-        .with_checkout_timeout(Duration::from_millis(700));
-    let world = World::with(stage, config).await;
-    world.must_insert(1).await;
-    world.stage.lab.set_read_only(0, true).await.unwrap();
-    let error = world.cluster.begin().await.unwrap_err();
-    assert!(matches!(error, Error::NoPrimary { .. }), "{error}");
-    assert!(error.to_string().contains("read-only"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_never_reaches_a_replica_that_dns_shows_as_ordinal_0() {
     let stage = stage(1).await;
     if !stage.lab.own_hostnames() {

@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod begin;
 mod blackhole;
 mod cutoff;
 mod denied;
@@ -39,6 +40,7 @@ mod replicas_route;
 mod restarts;
 mod roles;
 mod rotation;
+mod round_trips;
 mod routing;
 mod secrets;
 mod session;

@@ -191,7 +191,8 @@ async fn fail(stage: &Stage, config: Config, seen: &Paper) {
     let missing = primary().exec_drop("SELECT ?", ()).await;
     seen.show_error(&missing.unwrap_err());
     let mut held = primary().conn().await.unwrap();
-    let tx = cluster.begin().await.unwrap();
+    let mut tx = cluster.begin().await.unwrap();
+    tx.query_drop("DO 1").await.unwrap();
     stage.lab.kill(0).await.unwrap();
     seen.show_error(&held.query_drop("DO 1").await.unwrap_err().into());
     seen.show_error(&held.query_drop("DO 1").await.unwrap_err().into());

@@ -1,6 +1,7 @@
 //! A connection is returned without any of its last user's session state.
 
 mod dirt;
+mod reports;
 mod server;
 
 use self::dirt::Dirt;
@@ -153,7 +154,13 @@ impl Way {
             Self::GenericPrepared => generic_prepared(conn, statement).await,
             Self::Rows => conn.query_iter(statement).await.map(drop),
             Self::PreparedRows => conn.exec_iter(statement, ()).await.map(drop),
-            Self::Driver => conn.as_conn_mut().unwrap().query_drop(statement).await,
+            Self::Driver => {
+                conn.as_conn_mut()
+                    .await
+                    .unwrap()
+                    .query_drop(statement)
+                    .await
+            }
             _ => conn.query_drop(statement).await,
         }
     }

@@ -103,7 +103,7 @@ async fn writes_on_replicas_are_refused_by_the_server_and_by_the_session() {
     let code = async || {
         let mut conn = world.cluster.replicas().conn().await.unwrap();
         // The library would refuse it before it is sent.
-        let write = conn.as_conn_mut().unwrap().query_drop(WRITE).await;
+        let write = conn.as_conn_mut().await.unwrap().query_drop(WRITE).await;
         match Error::from(write.unwrap_err()) {
             Error::Server { source, .. } => source.code,
             error => panic!("{error}"),

@@ -18,7 +18,7 @@ pub(crate) trait Sender: Queryable {
     async fn prepared(&mut self, step: &Step) -> mysql_async::Result<()>;
     async fn by_hand(&mut self, step: &Step) -> mysql_async::Result<()>;
     async fn batch(&mut self, step: &Step) -> mysql_async::Result<()>;
-    fn driver(&mut self) -> Result<&mut Conn, Error>;
+    async fn driver(&mut self) -> Result<&mut Conn, Error>;
 }
 
 macro_rules! sender {
@@ -38,8 +38,8 @@ macro_rules! sender {
                     .await
             }
 
-            fn driver(&mut self) -> Result<&mut Conn, Error> {
-                self.as_conn_mut()
+            async fn driver(&mut self) -> Result<&mut Conn, Error> {
+                self.as_conn_mut().await
             }
         }
     };
@@ -55,7 +55,7 @@ pub(crate) async fn send(sender: &mut impl Sender, step: &Step) -> Result<(), Er
         Way::Generic => Queryable::exec_drop(sender, &*step.sql, ()).await,
         Way::ByHand => sender.by_hand(step).await,
         Way::Stream => sender.query_iter(&*step.sql).await.map(drop),
-        Way::Driver => sender.driver()?.query_drop(&*step.sql).await,
+        Way::Driver => sender.driver().await?.query_drop(&*step.sql).await,
         Way::Batch => sender.batch(step).await,
     };
     sent.map_err(Error::from)

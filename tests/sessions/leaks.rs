@@ -156,7 +156,11 @@ async fn look(cluster: &Cluster, kind: ServerKind) -> State {
     // The text may have ended the connection.
     for _ in 0..3 {
         let mut conn = taken(cluster).await;
-        match state(conn.as_conn_mut().unwrap(), kind).await {
+        let seen = match conn.as_conn_mut().await {
+            Ok(driver) => state(driver, kind).await.map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        match seen {
             Ok(state) => return state,
             Err(error) => failure = Some(error),
         }

@@ -237,7 +237,9 @@ impl Route {
             let checkout = self.checkout_by(self.until(overall), overall, broken.take());
             let mut conn = checkout.await?;
             let read_retry = self.cluster.config().read_retry;
-            conn.session_mut().may_move = moves < MOST_MOVES && read_retry;
+            let session = conn.session_mut();
+            session.single = true;
+            session.may_move = moves < MOST_MOVES && read_retry;
             let mut rows = U::default();
             let done = work.run(&mut conn, |row| gather(&mut rows, row)).await;
             let error = match done {

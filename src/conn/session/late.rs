@@ -31,7 +31,7 @@ impl Session {
         if deadline.at == Some(first) {
             return Ended::TimedOut;
         }
-        let read_only = self.lease.kept.kind == SessionKind::ReadOnly && self.tx.is_none();
+        let read_only = self.lease.kept.kind == SessionKind::ReadOnly && !self.tx.has_begun();
         let may_move = self.may_move && read_only && self.reading.is_plain();
         let pool = Arc::clone(&self.lease.pool);
         // Boxed: it is rare, and would make every operation's future larger.

@@ -43,7 +43,10 @@ fn pod() -> PodId {
 }
 
 fn after(events: &[Event]) -> (TxState, &'static str) {
-    let mut state = TxState::begun();
+    follow(TxState::begun(true), events)
+}
+
+fn follow(mut state: TxState, events: &[Event]) -> (TxState, &'static str) {
     let mut reading = Reading::UNKNOWN;
     let mut text = "";
     for event in events {
@@ -130,6 +133,53 @@ fn each_answer_tells_what_became_of_the_transaction() {
         (&[Sends(CALL), Ok(false), Asked(true)], Told::Ended),
     ] {
         assert_eq!(told(&after(events).0), expected, "{events:?}");
+    }
+}
+
+#[test]
+fn without_the_anchor_only_the_flag_tells_what_an_error_left() {
+    for (events, expected, end) in [
+        (
+            &[Sends(INSERT), Ok(true), Commits][..],
+            Told::Ending,
+            "COMMIT",
+        ),
+        (&[Sends(INSERT), Err(1062)], Told::Asks, ""),
+        (&[Sends(INSERT), Err(1213)], Told::RolledBack, ""),
+        (
+            &[Sends(INSERT), Err(1062), Asked(false)],
+            Told::RolledBack,
+            "",
+        ),
+        (&[Sends(INSERT), Err(1062), Asked(true)], Told::Open, ""),
+        (
+            &[Sends(INSERT), Err(1062), Asked(true), Commits],
+            Told::Ending,
+            "COMMIT",
+        ),
+        (
+            &[Sends(INSERT), Err(1062), Asked(true), RollsBack],
+            Told::Ending,
+            "ROLLBACK",
+        ),
+    ] {
+        let (state, text) = follow(TxState::begun(false), events);
+        assert_eq!((told(&state), text), (expected, end), "{events:?}");
+    }
+}
+
+#[test]
+fn the_anchor_is_set_before_the_first_statement_that_could_commit() {
+    for (events, anchored, expected) in [
+        (&[Sends(INSERT), Ok(true)][..], false, false),
+        (&[Sends(INSERT), Ok(true), Sends(CALL)], false, true),
+        (&[Sends(CALL)], false, true),
+        (&[Sends(CALL)], true, false),
+    ] {
+        let (mut state, _) = follow(TxState::begun(anchored), events);
+        assert_eq!(state.must_anchor(), expected, "{events:?}");
+        state.anchored();
+        assert!(!state.must_anchor());
     }
 }
 

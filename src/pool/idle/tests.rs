@@ -32,6 +32,7 @@ impl World {
                 origin: Arc::default(),
                 alive: now,
                 expires: None,
+                diagnostics: false,
                 statements: Statements::default(),
                 timer: Timer::default(),
             },

@@ -21,6 +21,7 @@ const VERBS: &[&str] = &[
     "DESC",
     "SAVEPOINT",
     "RELEASE",
+    "GET",
 ];
 
 /// Words after SET that make it commit, or that make it another kind of statement.
@@ -30,6 +31,7 @@ const COMMITTING_SETTINGS: &[&str] = &["AUTOCOMMIT", "PASSWORD", "ROLE", "STATEM
 #[derive(Debug, Default)]
 pub(super) struct Keeps {
     place: Place,
+    sets_savepoint: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,7 +55,10 @@ impl Keeps {
             (Place::Ends | Place::Rollback, Token::Symbol(b';')) => Place::Ends,
             (Place::Inside | Place::Set, Token::Symbol(b';')) => Place::Next,
             (Place::Nothing | Place::Next, Token::Symbol(b'(')) => self.place,
-            (Place::Nothing | Place::Next, Token::Word(word)) => verb(word),
+            (Place::Nothing | Place::Next, Token::Word(word)) => {
+                self.sets_savepoint |= is_any(word, &["SAVEPOINT"]);
+                verb(word)
+            }
             (Place::Nothing | Place::Next, _) => Place::Ends,
             (Place::Rollback, Token::Word(word)) if is_any(word, &["WORK"]) => Place::Rollback,
             (Place::Rollback, Token::Word(word)) if is_any(word, &["TO"]) => Place::Inside,
@@ -61,6 +66,10 @@ impl Keeps {
             (Place::Set, token) if sets_what_commits(token) => Place::Ends,
             (place, _) => place,
         };
+    }
+
+    pub(super) fn sets_savepoint(&self) -> bool {
+        self.sets_savepoint
     }
 
     pub(super) fn keeps(&self) -> bool {

@@ -77,6 +77,30 @@ fn a_hundred_clusters_one_after_the_other_leave_no_task_and_no_connection() {
     });
 }
 
+#[test]
+fn a_transaction_that_has_begun_keeps_no_task_of_its_cluster_alive() {
+    let (mine, theirs) = (runtime(), runtime());
+    let stage = mine.block_on(stage(0));
+    let before = theirs.metrics().num_alive_tasks();
+    for is_text in [true, false] {
+        let mut tx = theirs.block_on(async {
+            let cluster = Cluster::builder(stage.config()).connect().await.unwrap();
+            let mut tx = cluster.begin().await.unwrap();
+            match is_text {
+                true => tx.query_drop("DO 1").await.unwrap(),
+                false => tx.exec_drop("DO 1", ()).await.unwrap(),
+            }
+            tx
+        });
+        mine.block_on(eventually("no task is left", async || {
+            theirs.metrics().num_alive_tasks() == before
+        }));
+        theirs.block_on(tx.query_drop("DO 1")).unwrap();
+        theirs.block_on(tx.commit()).unwrap();
+    }
+    mine.block_on(assert_alone(&stage));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connect_that_is_dropped_or_fails_leaves_nothing_behind() {
     let stage = stage(0).await;

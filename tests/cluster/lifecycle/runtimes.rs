@@ -8,9 +8,15 @@ use futures_util::FutureExt;
 use headless_mysql::cluster::Checkout;
 use headless_mysql::discovery::FixedList;
 use headless_mysql::mysql_async::prelude::Queryable;
-use headless_mysql::{Cluster, Error};
+use headless_mysql::{Cluster, Error, Tx};
 use std::time::Duration;
 use tower::Service;
+
+async fn begun(cluster: &Cluster) -> Tx {
+    let mut tx = cluster.begin().await.unwrap();
+    tx.query_drop("DO 1").await.unwrap();
+    tx
+}
 
 #[test]
 fn a_call_outside_of_any_runtime_fails_with_runtime_gone_and_never_panics() {
@@ -43,9 +49,18 @@ fn a_call_outside_of_any_runtime_fails_with_runtime_gone_and_never_panics() {
     // Checked-out connections.
     let mut conn = runtime.block_on(running.primary().conn()).unwrap();
     outside("a statement", use_of(&mut conn));
-    let tx = runtime.block_on(running.begin()).unwrap();
+    for is_text in [true, false] {
+        let mut tx = runtime.block_on(running.begin()).unwrap();
+        outside("a first statement", async {
+            match is_text {
+                true => tx.query_drop("DO 1").await.map_err(Error::from),
+                false => tx.exec_drop("DO 1", ()).await.map_err(Error::from),
+            }
+        });
+    }
+    let tx = runtime.block_on(begun(&running));
     outside("a commit", tx.commit());
-    let tx = runtime.block_on(running.begin()).unwrap();
+    let tx = runtime.block_on(begun(&running));
     outside("a rollback", tx.rollback());
     // Nothing was sent, so the connection is still usable.
     runtime.block_on(use_of(&mut conn)).unwrap();
@@ -62,7 +77,7 @@ fn a_cluster_whose_runtime_is_gone_says_so_at_once_also_to_calls_that_wait() {
         theirs.block_on(builder.connect()).unwrap()
     };
     let mut held = theirs.block_on(cluster.primary().conn()).unwrap();
-    let tx = theirs.block_on(cluster.begin()).unwrap();
+    let tx = theirs.block_on(begun(&cluster));
 
     // One call waits for a pod, another for a connection that is being opened.
     let nobody = closed_port();

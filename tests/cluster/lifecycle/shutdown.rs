@@ -57,7 +57,8 @@ async fn shutdown_gives_up_at_its_deadline_and_what_is_still_held_runs_no_furthe
     let cluster = Cluster::builder(stage.config()).connect().await.unwrap();
     let mut write = cluster.primary().conn().await.unwrap();
     let mut read = cluster.replicas().conn().await.unwrap();
-    let tx = cluster.begin().await.unwrap();
+    let mut tx = cluster.begin().await.unwrap();
+    tx.query_drop("DO 1").await.unwrap();
     let patience = Duration::from_millis(200);
     let error = at_once(cluster.shutdown(patience)).await;
     assert!(

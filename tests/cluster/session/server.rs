@@ -76,7 +76,7 @@ async fn a_replica_session_stays_read_only_after_a_reset() {
         let mut conn = replicas().conn().await.unwrap();
         assert_eq!(conn.pod().name(), "mysql-1");
         // On the driver's connection, because the library would refuse these statements itself.
-        let driver = conn.as_conn_mut().unwrap();
+        let driver = conn.as_conn_mut().await.unwrap();
         for write in ["INSERT INTO entries VALUES (1, 'x')", "DROP TABLE entries"] {
             let error = driver.query_drop(write).await.unwrap_err();
             assert!(
@@ -89,7 +89,12 @@ async fn a_replica_session_stays_read_only_after_a_reset() {
     let id = writes_fail().await;
     for dirt in ["SET SESSION TRANSACTION READ WRITE", "SET @a = 1"] {
         let mut conn = replicas().conn().await.unwrap();
-        conn.as_conn_mut().unwrap().query_drop(dirt).await.unwrap();
+        conn.as_conn_mut()
+            .await
+            .unwrap()
+            .query_drop(dirt)
+            .await
+            .unwrap();
         drop(conn);
         assert_eq!(writes_fail().await, id, "reset, not replaced");
     }
