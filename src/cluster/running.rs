@@ -364,6 +364,7 @@ impl Running {
             let key = key.to_string();
             let report = reports.iter().find(|report| report.key == key);
             let heard = pool.heard().map(|at| at.elapsed());
+            let (connections_in_use, connections_idle) = pool.in_use_and_idle();
             PodStatus {
                 pod: pool.pod().clone(),
                 ordinal: pool.ordinal(),
@@ -373,9 +374,9 @@ impl Running {
                 read_only: pool.is_read_only(),
                 heard,
                 in_flight: report.map_or(0, |report| report.in_flight),
-                connections_in_use: pool.in_use(),
+                connections_in_use,
                 stuck_sessions: pool.stuck_sessions(),
-                connections_idle: pool.idle_count(),
+                connections_idle,
                 state: report.and_then(|report| known_state(&report.state, heard)),
                 last_failure: report.and_then(|report| report.last_cause.clone()),
             }

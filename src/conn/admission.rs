@@ -93,7 +93,7 @@ impl PodConn {
             Ok(Ok(())) => {
                 session.cut_off = false;
                 session.lease.heard(asked);
-                session.took(Answer::of(conn));
+                session.took(Answer::of_ping(conn));
                 return Ok(());
             }
             Ok(Err(error)) => error,

@@ -242,7 +242,7 @@ impl PodConn {
             begun = Some(deadline);
             let asked = session.run(deadline, conn.ping()).await;
             asked.map_err(|error| session.unsent(error.into()))?;
-            session.took(Answer::of(conn));
+            session.took(Answer::of_ping(conn));
         }
         if begun.is_none() && self.session.rested() {
             let deadline = self.session.deadline();

@@ -105,7 +105,7 @@ macro_rules! queryable {
                     let (conn, session) = this.split()?;
                     let deadline = session.deadline();
                     session.run(deadline, conn.ping()).await?;
-                    session.took(Answer::of(conn));
+                    session.took(Answer::of_ping(conn));
                     Ok(())
                 }
                 .boxed()

@@ -109,6 +109,16 @@ impl Answer {
         }
     }
 
+    /// The answer to a ping. MySQL repeats in it the number of warnings of the last statement, which
+    /// may be an earlier user's.
+    pub(crate) fn of_ping(conn: &Conn) -> Self {
+        Self {
+            insert_id: None,
+            warned: false,
+            ..Self::of(conn)
+        }
+    }
+
     /// Whether the statement left an insert id or warnings, which the next user could read.
     pub(crate) fn left_a_trace(self) -> bool {
         self.insert_id.is_some() || self.warned

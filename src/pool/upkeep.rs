@@ -9,7 +9,13 @@ use tokio::time::Instant;
 impl Pool {
     /// Connections that are checked out, being made, or being cleaned.
     pub(crate) fn in_use(&self) -> usize {
-        (self.growth.connections()).saturating_sub(self.idle_count())
+        self.in_use_and_idle().0
+    }
+
+    /// See [`Pool::in_use`]. No connection is counted as both.
+    pub(crate) fn in_use_and_idle(&self) -> (usize, usize) {
+        let idle = self.idle_count();
+        (self.growth.connections().saturating_sub(idle), idle)
     }
 
     /// The number of sessions whose given-up statements the server does not end.

@@ -102,6 +102,8 @@ impl Reading {
             sets_savepoint: keeps.sets_savepoint(),
             commits: names_commit && kind == Kind::Unproven,
             reads: match trace {
+                // It leaves variables, but calls nothing.
+                Trace::Session if settled && reads.is_get() => Diagnostics::WARNINGS,
                 Trace::Session => Diagnostics::ALL,
                 Trace::Nothing | Trace::Diagnostics => reads.found(),
             },

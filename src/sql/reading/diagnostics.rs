@@ -48,11 +48,26 @@ pub(super) struct Reads {
     found: Diagnostics,
     /// Whether the last token is `IS`.
     is: bool,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Place {
+    #[default]
+    Verb,
+    /// In a text that begins with `GET`, which no other statement follows.
+    Get,
+    Other,
 }
 
 impl Reads {
     pub(super) fn take(&mut self, token: Token<'_>) {
         let was_is = std::mem::take(&mut self.is);
+        self.place = match (self.place, token) {
+            (Place::Verb, Token::Word(word)) if is_any(word, &["GET"]) => Place::Get,
+            (Place::Get, token) if token != Token::Symbol(b';') => Place::Get,
+            _ => Place::Other,
+        };
         let found = &mut self.found;
         match token {
             Token::SystemVariable(name) if is_warning_count(name) => found.warnings = true,
@@ -74,6 +89,11 @@ impl Reads {
 
     pub(super) fn found(&self) -> Diagnostics {
         self.found
+    }
+
+    /// Whether the text is one `GET DIAGNOSTICS`.
+    pub(super) fn is_get(&self) -> bool {
+        self.place == Place::Get
     }
 }
 

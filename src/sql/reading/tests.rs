@@ -1,6 +1,7 @@
 //! What the reading proves for each kind of text.
 
 use super::Reading;
+use super::diagnostics::Diagnostics;
 
 const READS: &[&str] = &[
     "SELECT 1",
@@ -306,5 +307,78 @@ fn a_session_that_only_reads_takes_reads_and_what_concerns_it_alone() {
     }
     for text in CHANGES {
         assert!(of(text).no_read().is_some(), "{text}");
+    }
+}
+
+#[test]
+fn a_text_may_read_earlier_reports_only_under_their_names() {
+    const ID: Diagnostics = Diagnostics {
+        insert_id: true,
+        warnings: false,
+    };
+    for (text, expected) in [
+        ("SELECT 1", Diagnostics::NONE),
+        ("INSERT INTO t (a) VALUES (1)", Diagnostics::NONE),
+        (
+            "UPDATE t SET a = 1 WHERE b = 'LAST_INSERT_ID()'",
+            Diagnostics::NONE,
+        ),
+        ("SELECT a -- LAST_INSERT_ID()\n FROM t", Diagnostics::NONE),
+        ("COMMIT", Diagnostics::NONE),
+        ("SELECT last_insert_id()", ID),
+        ("INSERT INTO t (a) SELECT LAST_INSERT_ID()", ID),
+        ("SELECT a FROM t WHERE a IS NULL", ID),
+        ("SELECT a FROM t WHERE a IS /* */ UNKNOWN", ID),
+        ("DELETE FROM t WHERE a IS NOT NULL", ID),
+        ("SELECT ISNULL(a) FROM t", ID),
+        ("SHOW WARNINGS", Diagnostics::WARNINGS),
+        ("SHOW COUNT(*) ERRORS", Diagnostics::WARNINGS),
+        ("SELECT @@session.warning_count", Diagnostics::WARNINGS),
+        ("GET DIAGNOSTICS @n = NUMBER", Diagnostics::WARNINGS),
+        ("GET DIAGNOSTICS @n = NUMBER; SELECT 1", Diagnostics::ALL),
+        ("SELECT @@identity", Diagnostics::ALL),
+        ("SHOW VARIABLES", Diagnostics::ALL),
+        (
+            "SELECT * FROM performance_schema.session_variables",
+            Diagnostics::ALL,
+        ),
+        ("SELECT * FROM `variables_by_thread`", Diagnostics::ALL),
+        ("SELECT f()", Diagnostics::ALL),
+        ("CALL p()", Diagnostics::ALL),
+        ("SELECT 1; SELECT 2", Diagnostics::ALL),
+        ("SELECT /*! LAST_INSERT_ID() */", Diagnostics::ALL),
+    ] {
+        assert_eq!(Reading::of(text.as_bytes()).reads(), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_savepoint_is_seen_in_each_statement_of_a_text_and_in_no_other_place() {
+    for (text, sets) in [
+        ("SAVEPOINT a", true),
+        ("SELECT 1; savepoint a", true),
+        ("RELEASE SAVEPOINT a", false),
+        ("ROLLBACK TO SAVEPOINT a", false),
+        ("SELECT savepoint FROM t", false),
+        ("SELECT 'SAVEPOINT a'", false),
+    ] {
+        assert_eq!(
+            Reading::of(text.as_bytes()).sets_savepoint(),
+            sets,
+            "{text}"
+        );
+    }
+    for (text, begins) in [
+        ("INSERT INTO t VALUES (1)", true),
+        ("SAVEPOINT a", false),
+        ("CALL p()", false),
+        ("CREATE TABLE t (a INT)", false),
+        ("", false),
+    ] {
+        assert_eq!(
+            Reading::of(text.as_bytes()).begins_unanchored(),
+            begins,
+            "{text}"
+        );
     }
 }

@@ -101,13 +101,14 @@ enum Way {
     HeldRows,
     HeldPreparedRows,
     Generic,
+    AfterPing,
     InTransaction,
     PreparedInTransaction,
     RowsInTransaction,
 }
 
 impl Way {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Text,
         Self::Prepared,
         Self::Held,
@@ -115,6 +116,7 @@ impl Way {
         Self::HeldRows,
         Self::HeldPreparedRows,
         Self::Generic,
+        Self::AfterPing,
         Self::InTransaction,
         Self::PreparedInTransaction,
         Self::RowsInTransaction,
@@ -139,6 +141,11 @@ impl Way {
             Self::Generic => {
                 let mut conn = route.conn().await?;
                 Queryable::exec(&mut conn, statement, ()).await?
+            }
+            Self::AfterPing => {
+                let mut conn = route.conn().await?;
+                conn.ping().await?;
+                conn.query(statement).await?
             }
             Self::RowsInTransaction => {
                 let mut tx = route.begin().await?;
@@ -230,6 +237,18 @@ async fn a_user_sees_what_his_own_statements_report_whatever_was_left_before() {
         let warnings: Vec<Row> = conn.query("SHOW WARNINGS").await.unwrap();
         assert_eq!(warnings.len(), 1, "after {leave}");
         expect(&mut conn, "SELECT LAST_INSERT_ID()", id).await;
+        drop(conn);
+
+        // Asked by a statement that is not reset away.
+        cluster.primary().query_drop(*leave).await.unwrap();
+        let mut conn = cluster.primary().conn().await.unwrap();
+        conn.query_drop("SELECT nothing FROM numbered")
+            .await
+            .unwrap_err();
+        conn.query_drop("GET DIAGNOSTICS @n = NUMBER")
+            .await
+            .unwrap();
+        expect(&mut conn, "SELECT @n", 1).await;
         drop(conn);
 
         // An insert whose id is not shown in its answer.
