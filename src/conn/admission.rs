@@ -27,8 +27,7 @@ impl Session {
         self.used && self.is_stale()
     }
 
-    /// Whether the connection was idle for so long that it may have been closed, whoever used it
-    /// last.
+    /// Whether the server's last answer is so old that the server may have closed the connection.
     pub(crate) fn is_stale(&self) -> bool {
         self.lease.kept.alive.elapsed() > self.lease.pool.idle_ping_after
     }

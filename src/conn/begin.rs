@@ -1,11 +1,12 @@
 //! Begins the transaction of a [`Tx`](crate::conn::tx::Tx) with its first statement.
 //!
 //! START TRANSACTION travels in one request with the first statement, if that is a text that can
-//! neither commit nor begin a transaction; otherwise in a request of its own before it. A pod that
-//! refuses START TRANSACTION has executed nothing, so the transaction begins on another connection.
+//! neither commit nor begin a transaction, and sets no savepoint; otherwise in a request of its own
+//! before it. A pod that refuses START TRANSACTION has executed nothing, so the transaction begins
+//! on another connection.
 //!
-//! Owns this move. It must never run a statement of the transaction outside of it, and never run one
-//! a second time.
+//! Owns this move. It must never run a statement of the transaction outside of it, and never run
+//! one a second time.
 
 use crate::conn::podconn::{Elsewhere, PodConn, in_runtime};
 use crate::conn::rows::{Answer, More, read};
@@ -28,8 +29,8 @@ impl PodConn {
         self.elsewhere = Some(elsewhere);
     }
 
-    /// Begins the transaction that is due, in a request of its own. The anchor is set with it if the
-    /// first statement could commit.
+    /// Begins the transaction that is due, in a request of its own. The anchor is set with it if
+    /// the first statement could commit.
     pub(crate) async fn begin(&mut self, anchored: bool) -> Result<(), Error> {
         if !in_runtime() {
             return Err(Error::RuntimeGone);
@@ -108,8 +109,9 @@ impl PodConn {
             && session.check_size(size).is_ok()
     }
 
-    /// Runs the text in one request with START TRANSACTION, if [`PodConn::may_ride`]. Returns `None`
-    /// if the pod refused START TRANSACTION and the transaction is due on another connection.
+    /// Runs the text in one request with START TRANSACTION, if [`PodConn::may_ride`]. Returns
+    /// `None` if the pod refused START TRANSACTION and the transaction is due on another
+    /// connection.
     pub(crate) async fn ride<T: FromRow>(
         &mut self,
         statement: &[u8],

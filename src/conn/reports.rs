@@ -41,8 +41,8 @@ impl Reports {
 
     /// Removes what earlier users' statements reported.
     ///
-    /// The reported id of an INSERT may be one that the user chose, which is not the last insert id.
-    /// So the last insert id stays only if it is one of the user's.
+    /// The reported id of an INSERT may be one that the user chose, which is not the last insert
+    /// id. So the last insert id stays only if it is one of the user's.
     ///
     /// The text reads a table, because MariaDB keeps the warnings of the last statement until a
     /// statement reads one; but not if they are the user's.

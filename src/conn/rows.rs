@@ -109,8 +109,8 @@ impl Answer {
         }
     }
 
-    /// The answer to a ping. MySQL repeats in it the number of warnings of the last statement, which
-    /// may be an earlier user's.
+    /// The answer to a ping. MySQL repeats in it the number of warnings of the last statement,
+    /// which may be an earlier user's.
     pub(crate) fn of_ping(conn: &Conn) -> Self {
         Self {
             insert_id: None,

@@ -18,8 +18,8 @@ use mysql_async::Conn;
 /// statement. A read-only server refuses it at once, so nothing is executed, and the transaction
 /// begins on another connection; until then [`pod`](Self::pod) may change. (A plain `BEGIN` would
 /// succeed there and fail only at the first write.) Before a statement that could commit, the
-/// savepoint `headless_mysql_begin` is set, so that COMMIT can verify that it ends this transaction.
-/// A transaction without a statement sends nothing, not even COMMIT.
+/// savepoint `headless_mysql_begin` is set, so that COMMIT can verify that it ends this
+/// transaction. A transaction without a statement sends nothing, not even COMMIT.
 ///
 /// # If a statement ends the transaction
 ///

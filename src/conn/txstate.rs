@@ -5,8 +5,8 @@
 //! [`TxState::answered`] or [`TxState::refused`]. The flag does not show whether the open
 //! transaction is still the same: a procedure can commit and begin another transaction. So a
 //! savepoint, the anchor, is set before the first statement that could commit. No later transaction
-//! has it, and COMMIT and ROLLBACK check it first. It is set before the first savepoint of the user,
-//! too: a server that releases a savepoint releases all later ones.
+//! has it, and COMMIT and ROLLBACK check it first. It is set before the first savepoint of the
+//! user, too: a server that releases a savepoint releases all later ones.
 //!
 //! START TRANSACTION is sent with the first statement; see [`begin`](crate::conn::begin).
 //!
@@ -113,7 +113,8 @@ impl TxState {
         })
     }
 
-    /// Whether the anchor must be set before the next statement, of which [`TxState::sends`] knows.
+    /// Whether the anchor must be set before the next statement is sent. Call it after
+    /// [`TxState::sends`].
     pub(crate) fn must_anchor(&self) -> bool {
         let Self::Open(history) = self else {
             return false;

@@ -4,9 +4,9 @@
 //! statements are kept beside them.
 //!
 //! Owns four questions: is the statement proven to only read rows, may it end a transaction, may it
-//! leave something in the session, and may it read what earlier statements left there. It must never
-//! judge a text harmless that it does not
-//! fully understand. A text that servers may read in different ways is unproven.
+//! leave something in the session, and may it read what earlier statements left there. It must
+//! never judge a text harmless that it does not fully understand. A text that servers may read in
+//! different ways is unproven.
 
 pub(crate) mod diagnostics;
 mod keeps;
@@ -120,8 +120,8 @@ impl Reading {
         self.trace
     }
 
-    /// What the statement may read of what an earlier one reported about itself. The calls of views,
-    /// triggers and column defaults are not seen.
+    /// What the statement may read of what an earlier one reported about itself. The calls of
+    /// views, triggers and column defaults are not seen.
     pub(crate) fn reads(self) -> Diagnostics {
         self.reads
     }

@@ -35,6 +35,7 @@ mod pool;
 mod preference;
 mod prepared_handles;
 mod probing;
+mod procedures;
 mod refusals;
 mod replicas_route;
 mod restarts;

@@ -1,5 +1,5 @@
-//! Tells what a statement may read of what an earlier statement of its session reported about itself:
-//! the last insert id, the warnings.
+//! Tells what a statement may read of what an earlier statement of its session reported about
+//! itself: the last insert id, the warnings.
 //!
 //! Knows the names under which servers show them. Calls of unknown functions are found elsewhere,
 //! by [`Proof`](crate::sql::trace::Proof).

@@ -86,7 +86,7 @@ async fn world() -> World {
     world
 }
 
-/// A cluster with one connection, which nobody has used.
+/// A new cluster with one connection per pod.
 async fn fresh(world: &World) -> Cluster {
     let config = world.stage.config().with_max_connections(1);
     Cluster::builder(config).connect().await.unwrap()

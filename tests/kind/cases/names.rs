@@ -69,7 +69,7 @@ pub(crate) async fn spellings_with_the_namespace_reach_it_from_another_one(
         works(world, Seat::Elsewhere, &name, report).await?;
     }
     // There it is another Service, and that one does not exist. Outside of the cluster's zone,
-    // where the last attempt goes, nobody has to say so in these words.
+    // where the last attempt goes, the name server may answer with another error.
     let found = world.resolver(Seat::Elsewhere, world.service())?;
     let found = found.resolve().await;
     match &found {

@@ -1,5 +1,5 @@
-//! What is wrong or hidden in a text: statements that leave something in the session, and random changes
-//! that may break the text.
+//! What is wrong or hidden in a text: statements that leave something in the session, and random
+//! changes that may break the text.
 
 use super::Grammar;
 use rand::RngExt;
